@@ -1,0 +1,270 @@
+//! Keys and half-open ranges of keys.
+//!
+//! A key is 1 to [`limits::KEY_BYTES`] bytes, ordered bytewise. Our own tools use UTF-8 with `/`
+//! between parts; the store does not care.
+
+use std::{fmt, ops::Bound};
+
+use bytes::Bytes;
+
+use crate::{limits, v1};
+
+/// A key: non-empty, at most [`limits::KEY_BYTES`] bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Bytes);
+
+/// Why bytes are not a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Zero bytes.
+    #[error("the key is empty; give it at least one byte")]
+    Empty,
+    /// More than [`limits::KEY_BYTES`].
+    #[error("the key has {bytes} bytes; at most {} are allowed", limits::KEY_BYTES)]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+}
+
+impl Key {
+    /// Parses a key.
+    pub fn new(bytes: impl Into<Bytes>) -> Result<Self, KeyError> {
+        let bytes = bytes.into();
+        match bytes.len() {
+            0 => Err(KeyError::Empty),
+            length if length > limits::KEY_BYTES => Err(KeyError::TooLong { bytes: length }),
+            _ => Ok(Self(bytes)),
+        }
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The key's bytes, shared.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// The key as text, if it is UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl TryFrom<&str> for Key {
+    type Error = KeyError;
+
+    fn try_from(text: &str) -> Result<Self, KeyError> {
+        Self::new(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_bytes(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_bytes(f, &self.0)
+    }
+}
+
+/// UTF-8 as it is, control characters escaped, anything else as `\xNN`.
+fn write_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                write!(f, "{character}")?;
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// A half-open range of keys `[start, end)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    start: Bytes,
+    end: End,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// Just the key `start`.
+    Single,
+    Before(Bytes),
+    Unbounded,
+}
+
+impl KeyRange {
+    /// Every key.
+    pub fn all() -> Self {
+        Self {
+            start: Bytes::new(),
+            end: End::Unbounded,
+        }
+    }
+
+    /// One key.
+    pub fn single(key: &Key) -> Self {
+        Self {
+            start: key.to_bytes(),
+            end: End::Single,
+        }
+    }
+
+    /// Every key that begins with `prefix`. An empty prefix means every key.
+    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+        let start = prefix.into();
+        let end = match successor(&start) {
+            Some(end) => End::Before(end),
+            None => End::Unbounded,
+        };
+        Self { start, end }
+    }
+
+    /// Keys from `start` on, before `end`; `None`: to the last key.
+    pub fn between(start: impl Into<Bytes>, end: Option<Bytes>) -> Self {
+        Self {
+            start: start.into(),
+            end: end.map_or(End::Unbounded, End::Before),
+        }
+    }
+
+    /// The key, where the range is one key.
+    pub fn as_single(&self) -> Option<&Bytes> {
+        matches!(self.end, End::Single).then_some(&self.start)
+    }
+
+    /// Where the range begins.
+    pub fn start(&self) -> &Bytes {
+        &self.start
+    }
+
+    /// Whether `key` lies in it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match &self.end {
+            End::Single => key == self.start,
+            End::Before(end) => key >= &self.start[..] && key < &end[..],
+            End::Unbounded => key >= &self.start[..],
+        }
+    }
+
+    /// The same range from `start` on: how a limited read goes on.
+    pub fn continue_from(&self, start: impl Into<Bytes>) -> Self {
+        Self {
+            start: start.into(),
+            end: self.end.clone(),
+        }
+    }
+
+    /// As bounds over bytes, for ordered maps. `None`: no key can lie in it.
+    pub fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+        let start = Bound::Included(&self.start[..]);
+        match &self.end {
+            End::Single => Some((start, start)),
+            End::Before(end) if end[..] <= self.start[..] => None,
+            End::Before(end) => Some((start, Bound::Excluded(&end[..]))),
+            End::Unbounded => Some((start, Bound::Unbounded)),
+        }
+    }
+}
+
+impl From<v1::KeyRange> for KeyRange {
+    fn from(wire: v1::KeyRange) -> Self {
+        let end = match &wire.end[..] {
+            [] => End::Single,
+            [0] => End::Unbounded,
+            _ => End::Before(wire.end),
+        };
+        Self {
+            start: wire.key,
+            end,
+        }
+    }
+}
+
+impl From<KeyRange> for v1::KeyRange {
+    fn from(range: KeyRange) -> Self {
+        let end = match range.end {
+            End::Single => Bytes::new(),
+            End::Before(end) => end,
+            End::Unbounded => Bytes::from_static(&[0]),
+        };
+        Self {
+            key: range.start,
+            end,
+        }
+    }
+}
+
+/// The smallest bytes above everything that begins with `prefix`; `None`: there are none.
+fn successor(prefix: &[u8]) -> Option<Bytes> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_at_least_one_byte_and_at_most_the_limit() {
+        assert_eq!(Key::new(Bytes::new()), Err(KeyError::Empty));
+        assert!(Key::new(vec![b'k'; limits::KEY_BYTES]).is_ok());
+        let error = Key::new(vec![b'k'; limits::KEY_BYTES + 1]).unwrap_err();
+        assert_eq!(
+            error,
+            KeyError::TooLong {
+                bytes: limits::KEY_BYTES + 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_prefix_ends_before_its_successor() {
+        let range = KeyRange::prefix("a/");
+        assert!(range.contains(b"a/") && range.contains(b"a/\xff\xff"));
+        assert!(!range.contains(b"a0") && !range.contains(b"a"));
+        assert!(KeyRange::prefix(vec![0xff, 0xff]).contains(&[0xff, 0xff, 1]));
+        assert!(!KeyRange::prefix(vec![b'a', 0xff]).contains(b"b"));
+    }
+
+    #[test]
+    fn every_range_comes_back_from_the_wire() {
+        let key = Key::try_from("a").unwrap();
+        for range in [
+            KeyRange::all(),
+            KeyRange::single(&key),
+            KeyRange::prefix("a"),
+            KeyRange::between("a", None),
+        ] {
+            assert_eq!(KeyRange::from(v1::KeyRange::from(range.clone())), range);
+        }
+    }
+
+    #[test]
+    fn control_and_foreign_bytes_are_shown_escaped() {
+        let key = Key::new(Bytes::from_static(b"a\n\xff\xc3\xa9")).unwrap();
+        assert_eq!(key.to_string(), "a\\n\\xffé");
+    }
+}
