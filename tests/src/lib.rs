@@ -1,0 +1,3 @@
+//! Whole-cluster suites, the fault harness, the history checker and the benches.
+pub mod checker;
+pub mod history;
