@@ -40,3 +40,25 @@ pub const TOKEN_TTL_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 pub const RECENT_REVISIONS: usize = 16_384;
 /// … and bytes of their values.
 pub const RECENT_BYTES: usize = 16 * 1024 * 1024;
+/// Memory for what is known of older versions, of all keys together, bytes. The oldest go first.
+pub const HISTORY_BYTES: u64 = 256 * 1024 * 1024;
+/// Kept answers of one session, bytes; above it the oldest are forgotten.
+pub const SESSION_ANSWER_BYTES: u64 = 1024 * 1024;
+/// Kept answers of all sessions, bytes.
+pub const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// Most prefixes with a retention of their own.
+pub const RETENTION_PREFIXES: usize = 256;
+/// Longest author, bytes.
+pub const AUTHOR_BYTES: usize = 256;
+/// Longest address of a member, bytes.
+pub const ADDRESS_BYTES: usize = 256;
+/// Longest public key of a member, bytes.
+pub const PUBLIC_KEY_BYTES: usize = 8 * 1024;
+/// Older versions of a key that are kept whatever their age.
+pub const RETENTION_VERSIONS: u64 = 20;
+/// Older versions are kept at least this long after they were replaced, milliseconds.
+pub const RETENTION_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// Within this many bytes a key: values, and 64 for each version.
+pub const RETENTION_BYTES: u64 = 1024 * 1024;
+/// The history of a deleted key is kept at least this long, milliseconds, unless nothing is to be kept.
+pub const DELETED_KEY_MS: u64 = 24 * 60 * 60 * 1_000;
