@@ -1,0 +1,26 @@
+//! A Holdfast node: it serves the public API, takes part in consensus, and knows who is who.
+//!
+//! A [`node::Node`] is one replica of the store with everything that speaks for it: the gRPC
+//! services for clients and for other nodes on one port, health and reflection, and the loops that
+//! keep a cluster in order. The program `kvd` runs one; a program with its own embedded store links
+//! this crate and does the same.
+//!
+//! What stays true:
+//!
+//! * **Any node serves any request.** A write is proposed wherever it arrives and finds the leader
+//!   by itself; a linearizable read is a barrier and then a local read. What only the leader can do
+//!   (renew leases, change the membership) a follower asks of it.
+//! * **A refusal says whether something may have happened.** Every error passes through [`status`]:
+//!   a code, one sentence, and a reason that programs can match.
+//! * **No queue per watcher.** A watch, like a waiting lock, is a cursor over the changes of the
+//!   store, woken by its newest revision; who reads slowly lags, and costs nothing.
+//! * **Wall clocks decide nothing.** Leases run on the leader's monotonic clock.
+//! * **A value is never logged.** Neither spans nor errors carry one.
+//!
+//! Absent: consensus (`holdfast-raft`), the meaning of a command (`holdfast-core`), files of the
+//! store (`holdfast-disk`).
+
+pub mod configuration;
+pub mod dir;
+pub mod identity;
+pub mod tls;

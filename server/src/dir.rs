@@ -1,0 +1,399 @@
+//! A node's folder: what belongs to one node, and to one running process at a time.
+//!
+//! ```text
+//! node.toml           settings and the format version; written last, so it says "complete"
+//! unfinished.toml     only while `kvd init` or `kvd join` is at work, or was interrupted
+//! lock                held by the process that uses the folder
+//! tls/                ca.crt, ca.key, node.crt, node.key; keys with mode 0600
+//! context/            the first operator context (where `kvd init` ran)
+//! data/               node (whose data this is), started, and the store's log/, archive/, past/
+//! ```
+//!
+//! Invariants: (1) a folder that is not ours is never written to. (2) Data is only ever opened by
+//! the node it belongs to. (3) A node whose log is gone does not start again under its old id: it
+//! might vote twice in one term.
+
+pub mod files;
+mod making;
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+pub use making::{Maker, UnfinishedDir};
+
+use crate::{
+    configuration::{ConfigurationError, NodeConfiguration},
+    identity::{AuthorityError, CertificateAuthority, KeyError, NodeKey},
+    tls::{NodeTls, TlsError},
+};
+
+/// The folder of a complete node, locked for this process.
+pub struct NodeDir {
+    path: PathBuf,
+    configuration: NodeConfiguration,
+    _lock: DirLock,
+}
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirError {
+    /// The operating system refused.
+    #[error("{what} {path}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("{path} is in use by another kvd{}; stop that one first", process(*.pid))]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The other process, if it said so.
+        pid: Option<u32>,
+    },
+    /// Somebody else's files.
+    #[error(
+        "{path} is not a node's folder: it holds {}; nothing was touched; name an empty or new folder",
+        names.join(", ")
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// A few of the files in it.
+        names: Vec<String>,
+    },
+    /// No node here.
+    #[error("there is no node in {path}; make one with `kvd init --dir` or `kvd join --dir`")]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A node is here already.
+    #[error(
+        "{path} already is node {name} of cluster {cluster}; start it with `kvd run --dir`, \
+         or name another folder"
+    )]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// The node's name.
+        name: String,
+        /// The cluster's name.
+        cluster: String,
+    },
+    /// `kvd init` or `kvd join` was interrupted here.
+    #[error(
+        "`kvd {maker}` was interrupted in {path}; run that command again to finish, \
+         or delete the folder and start over"
+    )]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+        /// Which command.
+        maker: Maker,
+    },
+    /// `node.toml` is damaged or from another version.
+    #[error("{path} cannot be used")]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ConfigurationError,
+    },
+    /// The data is another node's.
+    #[error(
+        "the data in {path} belongs to node {found}, not to node {expected}; \
+         put back the folder that belongs here"
+    )]
+    ForeignData {
+        /// The data folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
+    },
+    /// The data is gone.
+    #[error(
+        "the data of node {name} is gone from {path}; it must not start again under id {id}, for it \
+         may have promised a vote. Restore the folder, or `kvctl member remove {name}` and \
+         `kvd join` with a new folder"
+    )]
+    LostData {
+        /// The data folder.
+        path: PathBuf,
+        /// The node's name.
+        name: String,
+        /// The node's id.
+        id: u64,
+    },
+    /// A key or certificate cannot be used.
+    #[error("the keys and certificates in {path} cannot be used")]
+    Authority {
+        /// The folder of keys.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: AuthorityError,
+    },
+    /// A certificate cannot be used for TLS.
+    #[error("the keys and certificates in {path} cannot be used")]
+    Tls {
+        /// The folder of keys.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+}
+
+impl NodeDir {
+    /// Opens the folder of a node and locks it until this value is dropped.
+    pub fn open(path: &Path) -> Result<Self, DirError> {
+        match inspect(path)? {
+            Found::Nothing => return Err(DirError::Missing { path: path.to_owned() }),
+            Found::Unfinished(maker) => {
+                return Err(DirError::Unfinished { path: path.to_owned(), maker });
+            }
+            Found::Foreign(names) => return Err(foreign(path, names)),
+            Found::Node => {}
+        }
+        let lock = DirLock::take(path)?;
+        let configuration = read_configuration(path)?;
+        let dir = Self { path: path.to_owned(), configuration, _lock: lock };
+        dir.check_data()?;
+        Ok(dir)
+    }
+
+    /// The settings of its node.
+    pub fn configuration(&self) -> &NodeConfiguration {
+        &self.configuration
+    }
+
+    /// Changes settings for this run; the file stays as it is.
+    pub fn configure(&mut self, change: impl FnOnce(&mut NodeConfiguration)) -> Result<(), DirError> {
+        change(&mut self.configuration);
+        self.configuration.check().map_err(|source| self.configuration_error(source))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the store keeps its log, archives and past.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// The operator context that `kvd init` wrote, if it ran here.
+    pub fn context(&self) -> Option<PathBuf> {
+        let path = self.path.join(CONTEXT).join("admin.toml");
+        path.is_file().then_some(path)
+    }
+
+    /// Whether the node never ran to the point where it served. Only then may a founder form a cluster.
+    pub fn is_first_start(&self) -> bool {
+        !self.data().join(STARTED).exists()
+    }
+
+    /// Notes that the node has served: from now on, missing data is lost data.
+    pub fn mark_started(&self) -> Result<(), DirError> {
+        if !self.is_first_start() {
+            return Ok(());
+        }
+        files::write_atomically(&self.data().join(STARTED), b"", files::Mode::Private)
+    }
+
+    /// The cluster's authority, whose key every voter holds.
+    pub fn authority(&self) -> Result<CertificateAuthority, DirError> {
+        let certificate = files::read(&self.path.join(TLS).join(CA_CERTIFICATE))?;
+        let key = files::read(&self.path.join(TLS).join(CA_KEY))?;
+        CertificateAuthority::load(&certificate, &key).map_err(|source| self.authority_error(source))
+    }
+
+    /// This node's TLS: who it is, and whom it trusts. A certificate that is soon to expire, or does
+    /// not name the advertised address, is renewed first.
+    pub fn tls(&self, now: SystemTime) -> Result<NodeTls, DirError> {
+        let tls = self.load_tls(now)?;
+        if tls.names_address(&self.configuration.advertise) && !tls.is_due(now) {
+            return Ok(tls);
+        }
+        self.renew(now)?;
+        self.load_tls(now)
+    }
+
+    /// Puts a new certificate into a running node's TLS if the old one is soon to expire.
+    pub fn renew_if_due(&self, tls: &NodeTls, now: SystemTime) -> Result<bool, DirError> {
+        if !tls.is_due(now) {
+            return Ok(false);
+        }
+        self.renew(now)?;
+        tls.take_over(&self.load_tls(now)?);
+        Ok(true)
+    }
+
+    fn load_tls(&self, now: SystemTime) -> Result<NodeTls, DirError> {
+        let tls = self.path.join(TLS);
+        let authority = files::read(&tls.join(CA_CERTIFICATE))?;
+        let certificate = files::read(&tls.join(NODE_CERTIFICATE))?;
+        NodeTls::load(&authority, &certificate, &self.node_key()?, now)
+            .and_then(|tls| tls.expect_node(&self.configuration.cluster_id, &self.configuration.name))
+            .map_err(|source| DirError::Tls { path: tls, source })
+    }
+
+    fn renew(&self, now: SystemTime) -> Result<(), DirError> {
+        let NodeConfiguration { name, advertise, .. } = &self.configuration;
+        let certificate = self
+            .authority()?
+            .sign_node(name, &self.node_key()?.public_key(), advertise, now)
+            .map_err(|source| self.authority_error(source))?;
+        let pem = crate::identity::authority::to_pem(&certificate);
+        let path = self.path.join(TLS).join(NODE_CERTIFICATE);
+        files::write_atomically(&path, pem.as_bytes(), files::Mode::Private)
+    }
+
+    fn node_key(&self) -> Result<NodeKey, DirError> {
+        let pem = zeroize::Zeroizing::new(files::read(&self.path.join(TLS).join(NODE_KEY))?);
+        NodeKey::from_pem(&pem).map_err(|error: KeyError| self.authority_error(error.into()))
+    }
+
+    fn check_data(&self) -> Result<(), DirError> {
+        let data = self.data();
+        let NodeConfiguration { cluster_id, name, id, .. } = &self.configuration;
+        let lost = || DirError::LostData { path: data.clone(), name: name.to_string(), id: id.0 };
+        let expected = data_mark(&self.configuration);
+        let mark = data.join(DATA_MARK);
+        if !mark.is_file() {
+            return Err(lost());
+        }
+        let found = files::read(&mark)?;
+        if found != expected {
+            let mut words = found.split_whitespace().skip(3);
+            let (cluster, node) = (words.next().unwrap_or("?"), words.next().unwrap_or("?"));
+            return Err(DirError::ForeignData {
+                path: data,
+                found: format!("{node} of cluster {cluster}"),
+                expected: format!("{id} of cluster {cluster_id}"),
+            });
+        }
+        let log_is_there = fs::read_dir(data.join("log")).is_ok_and(|mut log| log.next().is_some());
+        if !self.is_first_start() && !log_is_there {
+            return Err(lost());
+        }
+        Ok(())
+    }
+
+    fn authority_error(&self, source: AuthorityError) -> DirError {
+        DirError::Authority { path: self.path.join(TLS), source }
+    }
+
+    fn configuration_error(&self, source: ConfigurationError) -> DirError {
+        DirError::Configuration { path: self.path.join(CONFIGURATION), source }
+    }
+}
+
+/// What a folder turned out to be.
+enum Found {
+    Nothing,
+    Unfinished(Maker),
+    Node,
+    Foreign(Vec<String>),
+}
+
+fn inspect(path: &Path) -> Result<Found, DirError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(source) => return Err(files::failed("could not look into", path)(source)),
+    };
+    if path.join(CONFIGURATION).is_file() {
+        return Ok(Found::Node);
+    }
+    if let Some(maker) = making::unfinished(path)? {
+        return Ok(Found::Unfinished(maker));
+    }
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name != "lost+found" && name != LOCK)
+        .take(4)
+        .collect();
+    names.sort_unstable();
+    Ok(if names.is_empty() { Found::Nothing } else { Found::Foreign(names) })
+}
+
+fn foreign(path: &Path, names: Vec<String>) -> DirError {
+    DirError::Foreign { path: path.to_owned(), names }
+}
+
+fn read_configuration(path: &Path) -> Result<NodeConfiguration, DirError> {
+    let file = path.join(CONFIGURATION);
+    let text = files::read(&file)?;
+    NodeConfiguration::parse(&text)
+        .map_err(|source| DirError::Configuration { path: file, source })
+}
+
+fn data_mark(configuration: &NodeConfiguration) -> String {
+    format!("holdfast data 1\n{}\n{}\n", configuration.cluster_id, configuration.id)
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+/// Holds a folder for this process; the operating system lets go of it however the process ends.
+struct DirLock(#[allow(dead_code, reason = "held, never read")] File);
+
+impl DirLock {
+    fn take(dir: &Path) -> Result<Self, DirError> {
+        let path = dir.join(LOCK);
+        let failed = |source| files::failed("could not lock", &path)(source);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(DirError::InUse { path: dir.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        Ok(Self(file))
+    }
+}
+
+const CONFIGURATION: &str = "node.toml";
+const LOCK: &str = "lock";
+const TLS: &str = "tls";
+const CA_CERTIFICATE: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const NODE_CERTIFICATE: &str = "node.crt";
+const NODE_KEY: &str = "node.key";
+const CONTEXT: &str = "context";
+const DATA: &str = "data";
+const DATA_MARK: &str = "node";
+const STARTED: &str = "started";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Checks of the server's certificate: a peer must be the node that was meant, and a new node must
+//! meet the authority that its token pins.
+
+use std::sync::Arc;
+
+use holdfast_proto::NodeName;
+use parking_lot::Mutex;
+use rustls::{
+    DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    server::ParsedCertificate,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::provider;
+use crate::identity::{CaPin, Identity};
+
+/// Takes one node of one cluster and nobody else, wherever it listens.
+#[derive(Debug)]
+pub struct PeerVerifier {
+    roots: Arc<RootCertStore>,
+    cluster: String,
+    name: NodeName,
+}
+
+impl PeerVerifier {
+    /// For the node of this name and cluster, vouched for by one of `roots`.
+    pub fn new(roots: Arc<RootCertStore>, cluster: &str, name: NodeName) -> Self {
+        Self { roots, cluster: cluster.to_owned(), name }
+    }
+}
+
+/// Takes any node of a cluster whose authority has the pinned key, and remembers that authority.
+#[derive(Debug)]
+pub struct PinVerifier {
+    pin: CaPin,
+    cluster: String,
+    authority: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl PinVerifier {
+    /// For a cluster known by its id and the pin of its authority.
+    pub fn new(pin: CaPin, cluster: &str) -> Self {
+        Self { pin, cluster: cluster.to_owned(), authority: Mutex::default() }
+    }
+
+    /// The authority that was met and matched.
+    pub fn authority(&self) -> Option<CertificateDer<'static>> {
+        self.authority.lock().clone()
+    }
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        verify_chain(end_entity, intermediates, &self.roots, now)?;
+        match identity(end_entity)? {
+            Identity::Node { cluster, name, .. } if cluster == self.cluster && name == self.name => {
+                Ok(ServerCertVerified::assertion())
+            }
+            other => Err(Error::General(format!(
+                "the one who answers is {other} of cluster {}, not node/{}",
+                other.cluster(),
+                self.name
+            ))),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for PinVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pinned = intermediates.iter().find(|certificate| {
+            X509Certificate::from_der(certificate)
+                .is_ok_and(|(_, parsed)| CaPin::of(parsed.public_key().raw) == self.pin)
+        });
+        let Some(authority) = pinned else {
+            return Err(Error::General(WRONG_AUTHORITY.to_owned()));
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone().into_owned())?;
+        verify_chain(end_entity, &[], &roots, now)?;
+        match identity(end_entity)? {
+            Identity::Node { cluster, .. } if cluster == self.cluster => {
+                *self.authority.lock() = Some(authority.clone().into_owned());
+                Ok(ServerCertVerified::assertion())
+            }
+            other => Err(Error::General(format!(
+                "the one who answers is {other} of cluster {}, not a node of the token's cluster",
+                other.cluster()
+            ))),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn verify_chain(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+    now: UnixTime,
+) -> Result<(), Error> {
+    let parsed = ParsedCertificate::try_from(end_entity)?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)
+}
+
+fn identity(certificate: &CertificateDer<'_>) -> Result<Identity, Error> {
+    Identity::from_certificate(certificate).map_err(|error| Error::General(error.to_string()))
+}
+
+fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let algorithms = &provider().signature_verification_algorithms;
+    rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+}
+
+fn only_tls13() -> Error {
+    Error::General("TLS 1.2 is not spoken here".to_owned())
+}
+
+/// What [`PinVerifier`] says of a server that another authority vouches for.
+pub const WRONG_AUTHORITY: &str = "the authority of the one who answers is not the token's";
