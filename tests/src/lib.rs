@@ -1,3 +1,4 @@
 //! Whole-cluster suites, the fault harness, the history checker and the benches.
 pub mod checker;
+pub mod harness;
 pub mod history;

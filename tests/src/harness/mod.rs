@@ -1,0 +1,21 @@
+//! Real processes, and everything that can befall them.
+//!
+//! [`Cluster`] is `kvd` processes with SIGKILL, SIGSTOP and restart. Their network is plain
+//! loopback, or a [`Fabric`] of proxies that can be cut, slowed and spoilt without root, or
+//! network [namespaces](netns) where root allows it. [`reaper`] sees to it that nothing outlives
+//! a test, and [`Folder`] that a failed one leaves its evidence.
+
+pub mod binaries;
+pub mod fabric;
+pub mod folder;
+pub mod netns;
+pub mod ports;
+pub mod process;
+pub mod reaper;
+pub mod turn;
+pub mod wait;
+
+pub use fabric::Fabric;
+pub use folder::Folder;
+pub use process::Process;
+pub use turn::Turn;
