@@ -79,7 +79,13 @@ pub enum ConfigurationError {
 
 impl NodeConfiguration {
     /// The settings of a node that is reached where it listens, with the defaults for the rest.
-    pub fn new(cluster_id: &str, cluster_name: &str, name: NodeName, id: NodeId, listen: &str) -> Self {
+    pub fn new(
+        cluster_id: &str,
+        cluster_name: &str,
+        name: NodeName,
+        id: NodeId,
+        listen: &str,
+    ) -> Self {
         Self {
             cluster_id: cluster_id.to_owned(),
             cluster_name: cluster_name.to_owned(),
@@ -105,7 +111,11 @@ impl NodeConfiguration {
                 let found = found.unsigned_abs();
                 return Err(ConfigurationError::Newer { found });
             }
-            _ => return Err(ConfigurationError::Syntax("it has no line `format = 1`".to_owned())),
+            _ => {
+                return Err(ConfigurationError::Syntax(
+                    "it has no line `format = 1`".to_owned(),
+                ));
+            }
         }
         let file: NodeFile = toml::from_str(text).map_err(syntax)?;
         file.into_configuration()
@@ -121,7 +131,11 @@ impl NodeConfiguration {
     pub fn check(&self) -> Result<(), ConfigurationError> {
         let refuse = |setting, value: &dyn ToString, advice| {
             let value = value.to_string();
-            Err(ConfigurationError::Setting { setting, value, advice })
+            Err(ConfigurationError::Setting {
+                setting,
+                value,
+                advice,
+            })
         };
         let addresses = [
             ("listen", Some(&self.listen)),
@@ -140,21 +154,41 @@ impl NodeConfiguration {
                 "others cannot connect to that; say with --advertise where they reach this node",
             );
         }
-        let Timing { heartbeat_ms, election_min_ms, election_max_ms } = self.timing;
+        let Timing {
+            heartbeat_ms,
+            election_min_ms,
+            election_max_ms,
+        } = self.timing;
         if heartbeat_ms < 5 {
             return refuse("timing.heartbeat_ms", &heartbeat_ms, "at least 5");
         }
         if election_min_ms <= heartbeat_ms {
-            return refuse("timing.election_min_ms", &election_min_ms, "more than heartbeat_ms");
+            return refuse(
+                "timing.election_min_ms",
+                &election_min_ms,
+                "more than heartbeat_ms",
+            );
         }
         if election_max_ms <= election_min_ms {
-            return refuse("timing.election_max_ms", &election_max_ms, "more than election_min_ms");
+            return refuse(
+                "timing.election_max_ms",
+                &election_max_ms,
+                "more than election_min_ms",
+            );
         }
         if self.worker_threads == Some(0) {
-            return refuse("worker_threads", &0, "at least 1, or leave it out for one a core");
+            return refuse(
+                "worker_threads",
+                &0,
+                "at least 1, or leave it out for one a core",
+            );
         }
         if self.archive_after_bytes < MIN_ARCHIVE_AFTER_BYTES {
-            return refuse("archive_after_bytes", &self.archive_after_bytes, "at least 65536");
+            return refuse(
+                "archive_after_bytes",
+                &self.archive_after_bytes,
+                "at least 65536",
+            );
         }
         Ok(())
     }
@@ -169,7 +203,11 @@ pub fn is_wildcard(address: &str) -> bool {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_ms: 50, election_min_ms: 60, election_max_ms: 240 }
+        Self {
+            heartbeat_ms: 50,
+            election_min_ms: 60,
+            election_max_ms: 240,
+        }
     }
 }
 
@@ -223,8 +261,16 @@ impl NodeFile {
 
 impl From<&NodeConfiguration> for NodeFile {
     fn from(configuration: &NodeConfiguration) -> Self {
-        let NodeConfiguration { cluster_id, cluster_name, name, id, listen, advertise, http, .. } =
-            configuration.clone();
+        let NodeConfiguration {
+            cluster_id,
+            cluster_name,
+            name,
+            id,
+            listen,
+            advertise,
+            http,
+            ..
+        } = configuration.clone();
         Self {
             format: FORMAT,
             cluster: cluster_id,
@@ -267,12 +313,17 @@ mod tests {
         configuration.founder = true;
         configuration.worker_threads = Some(1);
         configuration.timing.election_max_ms = 400;
-        assert_eq!(NodeConfiguration::parse(&configuration.to_toml()).unwrap(), configuration);
+        assert_eq!(
+            NodeConfiguration::parse(&configuration.to_toml()).unwrap(),
+            configuration
+        );
     }
 
     #[test]
     fn a_newer_file_is_refused_by_its_format_even_with_words_unknown_here() {
-        let text = example().to_toml().replace("format = 1", "format = 2\nmood = 3");
+        let text = example()
+            .to_toml()
+            .replace("format = 1", "format = 2\nmood = 3");
         let error = NodeConfiguration::parse(&text).unwrap_err();
         assert_eq!(error, ConfigurationError::Newer { found: 2 });
         assert!(error.to_string().contains("newer kvd"));

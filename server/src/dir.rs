@@ -162,16 +162,27 @@ impl NodeDir {
     /// Opens the folder of a node and locks it until this value is dropped.
     pub fn open(path: &Path) -> Result<Self, DirError> {
         match inspect(path)? {
-            Found::Nothing => return Err(DirError::Missing { path: path.to_owned() }),
+            Found::Nothing => {
+                return Err(DirError::Missing {
+                    path: path.to_owned(),
+                });
+            }
             Found::Unfinished(maker) => {
-                return Err(DirError::Unfinished { path: path.to_owned(), maker });
+                return Err(DirError::Unfinished {
+                    path: path.to_owned(),
+                    maker,
+                });
             }
             Found::Foreign(names) => return Err(foreign(path, names)),
             Found::Node => {}
         }
         let lock = DirLock::take(path)?;
         let configuration = read_configuration(path)?;
-        let dir = Self { path: path.to_owned(), configuration, _lock: lock };
+        let dir = Self {
+            path: path.to_owned(),
+            configuration,
+            _lock: lock,
+        };
         dir.check_data()?;
         Ok(dir)
     }
@@ -182,9 +193,14 @@ impl NodeDir {
     }
 
     /// Changes settings for this run; the file stays as it is.
-    pub fn configure(&mut self, change: impl FnOnce(&mut NodeConfiguration)) -> Result<(), DirError> {
+    pub fn configure(
+        &mut self,
+        change: impl FnOnce(&mut NodeConfiguration),
+    ) -> Result<(), DirError> {
         change(&mut self.configuration);
-        self.configuration.check().map_err(|source| self.configuration_error(source))
+        self.configuration
+            .check()
+            .map_err(|source| self.configuration_error(source))
     }
 
     /// The folder itself.
@@ -220,7 +236,8 @@ impl NodeDir {
     pub fn authority(&self) -> Result<CertificateAuthority, DirError> {
         let certificate = files::read(&self.path.join(TLS).join(CA_CERTIFICATE))?;
         let key = files::read(&self.path.join(TLS).join(CA_KEY))?;
-        CertificateAuthority::load(&certificate, &key).map_err(|source| self.authority_error(source))
+        CertificateAuthority::load(&certificate, &key)
+            .map_err(|source| self.authority_error(source))
     }
 
     /// This node's TLS: who it is, and whom it trusts. A certificate that is soon to expire, or does
@@ -249,12 +266,16 @@ impl NodeDir {
         let authority = files::read(&tls.join(CA_CERTIFICATE))?;
         let certificate = files::read(&tls.join(NODE_CERTIFICATE))?;
         NodeTls::load(&authority, &certificate, &self.node_key()?, now)
-            .and_then(|tls| tls.expect_node(&self.configuration.cluster_id, &self.configuration.name))
+            .and_then(|tls| {
+                tls.expect_node(&self.configuration.cluster_id, &self.configuration.name)
+            })
             .map_err(|source| DirError::Tls { path: tls, source })
     }
 
     fn renew(&self, now: SystemTime) -> Result<(), DirError> {
-        let NodeConfiguration { name, advertise, .. } = &self.configuration;
+        let NodeConfiguration {
+            name, advertise, ..
+        } = &self.configuration;
         let certificate = self
             .authority()?
             .sign_node(name, &self.node_key()?.public_key(), advertise, now)
@@ -271,8 +292,17 @@ impl NodeDir {
 
     fn check_data(&self) -> Result<(), DirError> {
         let data = self.data();
-        let NodeConfiguration { cluster_id, name, id, .. } = &self.configuration;
-        let lost = || DirError::LostData { path: data.clone(), name: name.to_string(), id: id.0 };
+        let NodeConfiguration {
+            cluster_id,
+            name,
+            id,
+            ..
+        } = &self.configuration;
+        let lost = || DirError::LostData {
+            path: data.clone(),
+            name: name.to_string(),
+            id: id.0,
+        };
         let expected = data_mark(&self.configuration);
         let mark = data.join(DATA_MARK);
         if !mark.is_file() {
@@ -296,11 +326,17 @@ impl NodeDir {
     }
 
     fn authority_error(&self, source: AuthorityError) -> DirError {
-        DirError::Authority { path: self.path.join(TLS), source }
+        DirError::Authority {
+            path: self.path.join(TLS),
+            source,
+        }
     }
 
     fn configuration_error(&self, source: ConfigurationError) -> DirError {
-        DirError::Configuration { path: self.path.join(CONFIGURATION), source }
+        DirError::Configuration {
+            path: self.path.join(CONFIGURATION),
+            source,
+        }
     }
 }
 
@@ -331,26 +367,36 @@ fn inspect(path: &Path) -> Result<Found, DirError> {
         .take(4)
         .collect();
     names.sort_unstable();
-    Ok(if names.is_empty() { Found::Nothing } else { Found::Foreign(names) })
+    Ok(if names.is_empty() {
+        Found::Nothing
+    } else {
+        Found::Foreign(names)
+    })
 }
 
 fn foreign(path: &Path, names: Vec<String>) -> DirError {
-    DirError::Foreign { path: path.to_owned(), names }
+    DirError::Foreign {
+        path: path.to_owned(),
+        names,
+    }
 }
 
 fn read_configuration(path: &Path) -> Result<NodeConfiguration, DirError> {
     let file = path.join(CONFIGURATION);
     let text = files::read(&file)?;
-    NodeConfiguration::parse(&text)
-        .map_err(|source| DirError::Configuration { path: file, source })
+    NodeConfiguration::parse(&text).map_err(|source| DirError::Configuration { path: file, source })
 }
 
 fn data_mark(configuration: &NodeConfiguration) -> String {
-    format!("holdfast data 1\n{}\n{}\n", configuration.cluster_id, configuration.id)
+    format!(
+        "holdfast data 1\n{}\n{}\n",
+        configuration.cluster_id, configuration.id
+    )
 }
 
 fn process(pid: Option<u32>) -> String {
-    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    pid.map(|pid| format!(" (process {pid})"))
+        .unwrap_or_default()
 }
 
 /// Holds a folder for this process; the operating system lets go of it however the process ends.
@@ -371,8 +417,14 @@ impl DirLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(DirError::InUse { path: dir.to_owned(), pid });
+                let pid = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(DirError::InUse {
+                    path: dir.to_owned(),
+                    pid,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }

@@ -67,7 +67,9 @@ pub enum TlsError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// Certificate, key and authority do not belong together.
-    #[error("certificate, key and authority do not belong together: {0}; restore all from one backup")]
+    #[error(
+        "certificate, key and authority do not belong together: {0}; restore all from one backup"
+    )]
     Mismatch(String),
     /// Somebody else's certificate.
     #[error("node.crt is for {found}, not for {expected}; put back the certificate of this node")]
@@ -128,7 +130,11 @@ impl NodeTls {
     /// Refuses a certificate that is not this node's of this cluster.
     pub fn expect_node(self, cluster: &str, name: &NodeName) -> Result<Self, TlsError> {
         match &self.identity {
-            Identity::Node { cluster: c, name: n, .. } if c == cluster && n == name => Ok(self),
+            Identity::Node {
+                cluster: c,
+                name: n,
+                ..
+            } if c == cluster && n == name => Ok(self),
             other => Err(TlsError::Stranger {
                 found: format!("{other} of cluster {}", other.cluster()),
                 expected: format!("node/{name} of cluster {cluster}"),
@@ -167,7 +173,8 @@ impl NodeTls {
     pub fn client_config(&self, name: &NodeName) -> Arc<ClientConfig> {
         let verifier =
             verify::PeerVerifier::new(self.roots.clone(), self.identity.cluster(), name.clone());
-        let mut config = client_builder(Arc::new(verifier)).with_client_cert_resolver(self.own.clone());
+        let mut config =
+            client_builder(Arc::new(verifier)).with_client_cert_resolver(self.own.clone());
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)
@@ -177,7 +184,8 @@ impl NodeTls {
     pub fn is_due(&self, now: SystemTime) -> bool {
         let own = self.own.0.load();
         own.cert.first().is_none_or(|certificate| {
-            validity(certificate).is_none_or(|(_, end)| end < seconds(now) + RENEW_BEFORE.as_secs() as i64)
+            validity(certificate)
+                .is_none_or(|(_, end)| end < seconds(now) + RENEW_BEFORE.as_secs() as i64)
         })
     }
 
@@ -259,12 +267,18 @@ fn check_clock(
         && now < start
     {
         let made = start + CLOCK_TOLERANCE.as_secs() as i64;
-        return Err(TlsError::ClockBehind { now: utc(now), made: utc(made) });
+        return Err(TlsError::ClockBehind {
+            now: utc(now),
+            made: utc(made),
+        });
     }
     if let Some((_, end)) = validity(authority)
         && now > end
     {
-        return Err(TlsError::ClockAhead { now: utc(now), end: utc(end) });
+        return Err(TlsError::ClockAhead {
+            now: utc(now),
+            end: utc(end),
+        });
     }
     Ok(())
 }
@@ -288,25 +302,34 @@ fn names_host(certificate: &CertificateDer<'_>, host: &str) -> bool {
 }
 
 fn read_pem(file: &'static str, pem: &str) -> Result<CertificateDer<'static>, TlsError> {
-    CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|error| TlsError::Unreadable { file, problem: error.to_string() })
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| TlsError::Unreadable {
+        file,
+        problem: error.to_string(),
+    })
 }
 
 /// Seconds since 1970 from when and until when a certificate is valid.
 fn validity(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let validity = parsed.validity();
-    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+    Some((
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    ))
 }
 
 fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn utc(seconds: i64) -> String {
-    x509_parser::time::ASN1Time::from_timestamp(seconds)
-        .map_or_else(|_| format!("{seconds} s after 1970"), |time| time.to_string())
+    x509_parser::time::ASN1Time::from_timestamp(seconds).map_or_else(
+        |_| format!("{seconds} s after 1970"),
+        |time| time.to_string(),
+    )
 }
 
 fn mismatch(error: rustls::Error) -> TlsError {

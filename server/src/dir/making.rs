@@ -47,7 +47,10 @@ impl UnfinishedDir {
         match inspect(path)? {
             Found::Foreign(names) => return Err(foreign(path, names)),
             Found::Unfinished(other) if other != maker => {
-                return Err(DirError::Unfinished { path: path.to_owned(), maker: other });
+                return Err(DirError::Unfinished {
+                    path: path.to_owned(),
+                    maker: other,
+                });
             }
             Found::Node => {
                 let configuration = read_configuration(path)?;
@@ -70,7 +73,11 @@ impl UnfinishedDir {
             write(&path.join(UNFINISHED), note.as_bytes())?;
             write_key(path)?
         };
-        Ok(Self { path: path.to_owned(), lock, key })
+        Ok(Self {
+            path: path.to_owned(),
+            lock,
+            key,
+        })
     }
 
     /// The node's key, already on disk.
@@ -82,10 +89,16 @@ impl UnfinishedDir {
     /// same, so that a repeat is known for one; with another token another.
     pub fn request(&self, token: &JoinToken) -> RequestId {
         let mut hasher = blake3::Hasher::new_derive_key("holdfast join request");
-        hasher.update(self.key.public_key().der()).update(&token.digest());
+        hasher
+            .update(self.key.public_key().der())
+            .update(&token.digest());
         let mut session = [0; 16];
         hasher.finalize_xof().fill(&mut session);
-        RequestId { session: SessionId::from_bytes(session), sequence: 1, first_incomplete: 1 }
+        RequestId {
+            session: SessionId::from_bytes(session),
+            sequence: 1,
+            first_incomplete: 1,
+        }
     }
 
     /// Where an operator context goes.
@@ -103,9 +116,15 @@ impl UnfinishedDir {
         let file = self.path.join(CONFIGURATION);
         configuration
             .check()
-            .map_err(|source| DirError::Configuration { path: file.clone(), source })?;
+            .map_err(|source| DirError::Configuration {
+                path: file.clone(),
+                source,
+            })?;
         let tls = self.path.join(TLS);
-        write(&tls.join(CA_CERTIFICATE), authority.certificate_pem().as_bytes())?;
+        write(
+            &tls.join(CA_CERTIFICATE),
+            authority.certificate_pem().as_bytes(),
+        )?;
         write(&tls.join(CA_KEY), authority.key().to_pem().as_bytes())?;
         write(&tls.join(NODE_CERTIFICATE), to_pem(certificate).as_bytes())?;
         let data = self.path.join(DATA);
@@ -113,7 +132,11 @@ impl UnfinishedDir {
         write(&data.join(DATA_MARK), data_mark(&configuration).as_bytes())?;
         write(&file, configuration.to_toml().as_bytes())?;
         files::remove(&self.path.join(UNFINISHED))?;
-        Ok(NodeDir { path: self.path, configuration, _lock: self.lock })
+        Ok(NodeDir {
+            path: self.path,
+            configuration,
+            _lock: self.lock,
+        })
     }
 }
 
@@ -144,19 +167,25 @@ fn read_note(path: &Path) -> Result<Option<Note>, DirError> {
     }
     let text = files::read(&file)?;
     // The note is replaced whole, so one that cannot be read is not ours.
-    toml::from_str(&text).map(Some).map_err(|_| foreign(path, vec![UNFINISHED.to_owned()]))
+    toml::from_str(&text)
+        .map(Some)
+        .map_err(|_| foreign(path, vec![UNFINISHED.to_owned()]))
 }
 
 fn read_key(path: &Path) -> Result<NodeKey, DirError> {
     let pem = zeroize::Zeroizing::new(files::read(path)?);
-    NodeKey::from_pem(&pem)
-        .map_err(|error| DirError::Authority { path: path.to_owned(), source: error.into() })
+    NodeKey::from_pem(&pem).map_err(|error| DirError::Authority {
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
 
 fn write_key(path: &Path) -> Result<NodeKey, DirError> {
     let tls = path.join(TLS);
-    let key = NodeKey::generate()
-        .map_err(|error| DirError::Authority { path: tls.clone(), source: error.into() })?;
+    let key = NodeKey::generate().map_err(|error| DirError::Authority {
+        path: tls.clone(),
+        source: error.into(),
+    })?;
     files::create_private_folder(&tls)?;
     write(&tls.join(NODE_KEY), key.to_pem().as_bytes())?;
     Ok(key)

@@ -80,7 +80,10 @@ impl CertificateAuthority {
 
     /// From DER, as `Join` hands it to a new node.
     pub fn from_der(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
-        Self::new(CertificateDer::from(certificate.to_vec()), NodeKey::from_der(key)?)
+        Self::new(
+            CertificateDer::from(certificate.to_vec()),
+            NodeKey::from_der(key)?,
+        )
     }
 
     fn new(certificate: CertificateDer<'static>, key: NodeKey) -> Result<Self, AuthorityError> {
@@ -141,9 +144,13 @@ impl CertificateAuthority {
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let mut parameters = parameters(&self.cluster, name.as_str(), now, LIFETIME);
         parameters.subject_alt_names = address_names(address)?;
-        parameters.subject_alt_names.push(self.uri("node", name.as_str())?);
-        parameters.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        parameters
+            .subject_alt_names
+            .push(self.uri("node", name.as_str())?);
+        parameters.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         self.sign(parameters, public_key)
     }
 
@@ -175,7 +182,9 @@ impl CertificateAuthority {
     ) -> Result<CertificateDer<'static>, AuthorityError> {
         let issuer =
             Issuer::from_ca_cert_der(&self.certificate, &self.key.pair).map_err(signing)?;
-        let certificate = parameters.signed_by(&public_key.info, &issuer).map_err(signing)?;
+        let certificate = parameters
+            .signed_by(&public_key.info, &issuer)
+            .map_err(signing)?;
         Ok(certificate.der().clone())
     }
 }
@@ -226,7 +235,9 @@ pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
 pub fn host_of(address: &str) -> Option<&str> {
     let (host, port) = address.rsplit_once(':')?;
     port.parse::<u16>().ok()?;
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     match bare {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(|_| v6),
         None => (!host.is_empty() && !host.contains([':', '[', ']'])).then_some(host),
@@ -237,7 +248,11 @@ pub fn host_of(address: &str) -> Option<&str> {
 fn address_names(address: &str) -> Result<Vec<SanType>, AuthorityError> {
     let unusable = || AuthorityError::Address(address.to_owned());
     let host = host_of(address).ok_or_else(unusable)?;
-    let name = |text: &str| Ia5String::try_from(text).map(SanType::DnsName).map_err(|_| unusable());
+    let name = |text: &str| {
+        Ia5String::try_from(text)
+            .map(SanType::DnsName)
+            .map_err(|_| unusable())
+    };
     let ip = host.parse::<IpAddr>().ok();
     if host == "localhost" || ip.is_some_and(|ip| ip.is_loopback()) {
         let mut names = vec![
@@ -248,7 +263,10 @@ fn address_names(address: &str) -> Result<Vec<SanType>, AuthorityError> {
         names.extend(ip.map(SanType::IpAddress).filter(|ip| !names.contains(ip)));
         return Ok(names);
     }
-    Ok(vec![ip.map_or_else(|| name(host), |ip| Ok(SanType::IpAddress(ip)))?])
+    Ok(vec![ip.map_or_else(
+        || name(host),
+        |ip| Ok(SanType::IpAddress(ip)),
+    )?])
 }
 
 fn parameters(
@@ -262,7 +280,9 @@ fn parameters(
     subject.push(DnType::OrganizationName, cluster);
     subject.push(DnType::CommonName, common_name);
     parameters.distinguished_name = subject;
-    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970;
     parameters.not_before = now - CLOCK_TOLERANCE;
     parameters.not_after = now + lifetime;
@@ -278,7 +298,6 @@ fn parameters(
 fn signing(error: rcgen::Error) -> AuthorityError {
     AuthorityError::Signing(error.to_string())
 }
-
 
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// How long a node's or a client's certificate lasts. Nodes renew their own in time.

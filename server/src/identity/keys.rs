@@ -142,8 +142,14 @@ mod tests {
         assert!(PublicKey::from_request(&request[..request.len() - 1]).is_err());
         let mut longer = request;
         longer.push(0);
-        assert!(matches!(PublicKey::from_request(&longer), Err(KeyError::Request(_))));
-        assert!(matches!(PublicKey::from_request(b"noise"), Err(KeyError::Request(_))));
+        assert!(matches!(
+            PublicKey::from_request(&longer),
+            Err(KeyError::Request(_))
+        ));
+        assert!(matches!(
+            PublicKey::from_request(b"noise"),
+            Err(KeyError::Request(_))
+        ));
     }
 
     #[test]

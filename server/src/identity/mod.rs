@@ -67,10 +67,14 @@ impl Identity {
             .ok()
             .flatten()
             .ok_or(IdentityError::Nameless)?;
-        let mut identities = names.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) if uri.starts_with(SCHEME) => Some(*uri),
-            _ => None,
-        });
+        let mut identities = names
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) if uri.starts_with(SCHEME) => Some(*uri),
+                _ => None,
+            });
         let (Some(uri), None) = (identities.next(), identities.next()) else {
             return Err(IdentityError::Nameless);
         };
@@ -123,7 +127,9 @@ pub fn new_cluster_id() -> String {
 /// Whether a client may be called this: 1 to 63 of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`.
 pub fn is_client_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 const SCHEME: &str = "holdfast://";
@@ -139,7 +145,10 @@ mod tests {
     #[test]
     fn an_identity_is_read_from_its_uri_and_nothing_else_is_one() {
         let node = parse("holdfast://c0ffee/node/n1").unwrap();
-        assert_eq!((node.cluster(), node.to_string().as_str()), ("c0ffee", "node/n1"));
+        assert_eq!(
+            (node.cluster(), node.to_string().as_str()),
+            ("c0ffee", "node/n1")
+        );
         let client = parse("holdfast://c0ffee/client/ops.admin").unwrap();
         assert_eq!(client.to_string(), "client/ops.admin");
         for bad in [
@@ -158,6 +167,9 @@ mod tests {
 
     #[test]
     fn noise_is_no_certificate() {
-        assert!(matches!(Identity::from_certificate(b"noise"), Err(IdentityError::Unreadable(_))));
+        assert!(matches!(
+            Identity::from_certificate(b"noise"),
+            Err(IdentityError::Unreadable(_))
+        ));
     }
 }

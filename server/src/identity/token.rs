@@ -27,10 +27,14 @@ pub struct JoinToken {
 #[non_exhaustive]
 pub enum TokenError {
     /// It does not begin as one.
-    #[error("this is no join token: it does not begin with hf1-; make one with `kvctl member token`")]
+    #[error(
+        "this is no join token: it does not begin with hf1-; make one with `kvctl member token`"
+    )]
     Foreign,
     /// Cut off or altered.
-    #[error("the join token is damaged, perhaps cut off when it was copied; copy it whole, in one line")]
+    #[error(
+        "the join token is damaged, perhaps cut off when it was copied; copy it whole, in one line"
+    )]
     Damaged,
 }
 
@@ -76,7 +80,10 @@ impl JoinToken {
         bytes.extend_from_slice(self.endpoints.join(",").as_bytes());
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_be_bytes());
-        Zeroizing::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes.as_slice())))
+        Zeroizing::new(format!(
+            "{PREFIX}{}",
+            URL_SAFE_NO_PAD.encode(bytes.as_slice())
+        ))
     }
 }
 
@@ -84,8 +91,15 @@ impl FromStr for JoinToken {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let body = text.trim().strip_prefix(PREFIX).ok_or(TokenError::Foreign)?;
-        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(body).map_err(|_| TokenError::Damaged)?);
+        let body = text
+            .trim()
+            .strip_prefix(PREFIX)
+            .ok_or(TokenError::Foreign)?;
+        let bytes = Zeroizing::new(
+            URL_SAFE_NO_PAD
+                .decode(body)
+                .map_err(|_| TokenError::Damaged)?,
+        );
         let (content, checksum) = bytes.split_last_chunk::<4>().ok_or(TokenError::Damaged)?;
         if crc32fast::hash(content).to_be_bytes() != *checksum {
             return Err(TokenError::Damaged);
@@ -99,8 +113,11 @@ fn parse_content(content: &[u8]) -> Option<JoinToken> {
     let (cluster_id, rest) = rest.split_at_checked(usize::from(length))?;
     let (secret, rest) = rest.split_first_chunk::<SECRET_BYTES>()?;
     let (pin, rest) = rest.split_first_chunk::<32>()?;
-    let endpoints: Vec<String> =
-        std::str::from_utf8(rest).ok()?.split(',').map(str::to_owned).collect();
+    let endpoints: Vec<String> = std::str::from_utf8(rest)
+        .ok()?
+        .split(',')
+        .map(str::to_owned)
+        .collect();
     if cluster_id.is_empty() || endpoints.iter().any(String::is_empty) {
         return None;
     }
@@ -114,7 +131,9 @@ fn parse_content(content: &[u8]) -> Option<JoinToken> {
 
 impl fmt::Debug for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinToken").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+        f.debug_struct("JoinToken")
+            .field("cluster_id", &self.cluster_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -153,11 +172,25 @@ mod tests {
     fn a_token_cut_off_anywhere_or_altered_is_called_damaged() {
         let text = token().reveal();
         for end in PREFIX.len()..text.len() {
-            assert_eq!(text[..end].parse::<JoinToken>().err(), Some(TokenError::Damaged), "{end}");
+            assert_eq!(
+                text[..end].parse::<JoinToken>().err(),
+                Some(TokenError::Damaged),
+                "{end}"
+            );
         }
-        let altered = text.replacen(&text[40..41], if &text[40..41] == "A" { "B" } else { "A" }, 1);
-        assert_eq!(altered.parse::<JoinToken>().err(), Some(TokenError::Damaged));
-        assert_eq!("K10abc".parse::<JoinToken>().err(), Some(TokenError::Foreign));
+        let altered = text.replacen(
+            &text[40..41],
+            if &text[40..41] == "A" { "B" } else { "A" },
+            1,
+        );
+        assert_eq!(
+            altered.parse::<JoinToken>().err(),
+            Some(TokenError::Damaged)
+        );
+        assert_eq!(
+            "K10abc".parse::<JoinToken>().err(),
+            Some(TokenError::Foreign)
+        );
     }
 
     #[test]

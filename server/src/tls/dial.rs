@@ -30,7 +30,10 @@ struct Cached {
 impl PeerDialer {
     /// A dialler that speaks as the node of this TLS.
     pub fn new(tls: NodeTls) -> Self {
-        Self { tls, channels: Arc::default() }
+        Self {
+            tls,
+            channels: Arc::default(),
+        }
     }
 }
 
@@ -43,8 +46,14 @@ impl Dial for PeerDialer {
         {
             return Ok(cached.channel.clone());
         }
-        let failed = |why: String| DialError { address: peer.address.clone(), why };
-        let name: NodeName = peer.name.parse().map_err(|error| failed(format!("{error}")))?;
+        let failed = |why: String| DialError {
+            address: peer.address.clone(),
+            why,
+        };
+        let name: NodeName = peer
+            .name
+            .parse()
+            .map_err(|error| failed(format!("{error}")))?;
         let channel = connect(&peer.address, self.tls.client_config(&name)).map_err(failed)?;
         let cached = Cached {
             name: peer.name.clone(),
@@ -67,10 +76,12 @@ pub(crate) fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channe
         .keep_alive_while_idle(true);
     let connector = TlsConnector::from(config);
     let address: Arc<str> = address.into();
-    Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-        let (connector, address) = (connector.clone(), address.clone());
-        async move { open(&connector, &address).await.map(TokioIo::new) }
-    })))
+    Ok(
+        endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let (connector, address) = (connector.clone(), address.clone());
+            async move { open(&connector, &address).await.map(TokioIo::new) }
+        })),
+    )
 }
 
 async fn open(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {

@@ -47,7 +47,9 @@ async fn accept(
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
-        let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
+        let Ok(permit) = handshakes.clone().acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = sender.closed() => return,
@@ -76,12 +78,19 @@ async fn accept(
 async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<PeerStream> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first);
     let identity = certificate
         .map(|certificate| Identity::from_certificate(certificate))
         .transpose()
         .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
-    Ok(PeerStream { stream, peer: Peer(identity) })
+    Ok(PeerStream {
+        stream,
+        peer: Peer(identity),
+    })
 }
 
 /// A caller that hangs up is nobody's business; one that is refused may be somebody's problem.

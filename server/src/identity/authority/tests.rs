@@ -13,7 +13,9 @@ fn public_key() -> PublicKey {
 
 fn node(authority: &CertificateAuthority, address: &str) -> CertificateDer<'static> {
     let name = "n1".parse().unwrap();
-    authority.sign_node(&name, &public_key(), address, SystemTime::now()).unwrap()
+    authority
+        .sign_node(&name, &public_key(), address, SystemTime::now())
+        .unwrap()
 }
 
 #[test]
@@ -25,19 +27,33 @@ fn a_node_certificate_carries_its_identity_and_its_address() {
     assert_eq!(identity.to_string(), "node/n1");
     let (_, parsed) = X509Certificate::from_der(&der).unwrap();
     let names = parsed.subject_alternative_name().unwrap().unwrap();
-    assert!(names.value.general_names.contains(&GeneralName::IPAddress(&[10, 1, 2, 3])));
+    assert!(
+        names
+            .value
+            .general_names
+            .contains(&GeneralName::IPAddress(&[10, 1, 2, 3]))
+    );
     assert!(!parsed.is_ca());
 }
 
 #[test]
 fn a_client_certificate_serves_no_one_and_names_its_holder() {
     let authority = authority();
-    let der = authority.sign_client("admin", &public_key(), SystemTime::now()).unwrap();
-    assert_eq!(Identity::from_certificate(&der).unwrap().to_string(), "client/admin");
+    let der = authority
+        .sign_client("admin", &public_key(), SystemTime::now())
+        .unwrap();
+    assert_eq!(
+        Identity::from_certificate(&der).unwrap().to_string(),
+        "client/admin"
+    );
     let (_, parsed) = X509Certificate::from_der(&der).unwrap();
     let usage = parsed.extended_key_usage().unwrap().unwrap().value;
     assert!(usage.client_auth && !usage.server_auth);
-    assert!(authority.sign_client("a/b", &public_key(), SystemTime::now()).is_err());
+    assert!(
+        authority
+            .sign_client("a/b", &public_key(), SystemTime::now())
+            .is_err()
+    );
 }
 
 /// A request may ask to become an authority; rcgen's own `signed_by` would grant it. Only the key
@@ -58,7 +74,12 @@ fn a_request_that_asks_to_be_an_authority_or_somebody_else_gets_neither() {
     assert!(!parsed.is_ca());
     assert!(!parsed.key_usage().unwrap().unwrap().value.key_cert_sign());
     let names = parsed.subject_alternative_name().unwrap().unwrap();
-    assert!(!names.value.general_names.contains(&GeneralName::DNSName("evil.example")));
+    assert!(
+        !names
+            .value
+            .general_names
+            .contains(&GeneralName::DNSName("evil.example"))
+    );
 }
 
 #[test]
@@ -67,20 +88,29 @@ fn two_certificates_of_one_key_have_random_serials_of_their_own() {
     let key = public_key();
     let serials: std::collections::BTreeSet<Vec<u8>> = (0..16)
         .map(|_| {
-            let der = authority.sign_client("admin", &key, SystemTime::now()).unwrap();
+            let der = authority
+                .sign_client("admin", &key, SystemTime::now())
+                .unwrap();
             let (_, parsed) = X509Certificate::from_der(&der).unwrap();
             parsed.raw_serial().to_vec()
         })
         .collect();
     assert_eq!(serials.len(), 16);
-    assert!(serials.iter().all(|serial| serial.len() == 16 && serial[0] & 0x80 == 0));
+    assert!(
+        serials
+            .iter()
+            .all(|serial| serial.len() == 16 && serial[0] & 0x80 == 0)
+    );
 }
 
 #[test]
 fn an_authority_survives_its_files_and_refuses_a_foreign_key() {
     let (one, two) = (authority(), authority());
     let again = CertificateAuthority::load(&one.certificate_pem(), &one.key().to_pem()).unwrap();
-    assert_eq!((again.pin(), again.cluster_id()), (one.pin(), one.cluster_id()));
+    assert_eq!(
+        (again.pin(), again.cluster_id()),
+        (one.pin(), one.cluster_id())
+    );
     let der = CertificateAuthority::from_der(one.certificate(), &one.key().to_der()).unwrap();
     assert_eq!(der.pin(), one.pin());
     assert!(matches!(
@@ -97,7 +127,15 @@ fn an_authority_survives_its_files_and_refuses_a_foreign_key() {
 fn hosts_are_told_from_ports_and_nonsense_is_refused() {
     assert_eq!(host_of("db-1.example:7101"), Some("db-1.example"));
     assert_eq!(host_of("[::1]:7101"), Some("::1"));
-    for bad in ["", "host", ":7101", "host:", "host:99999", "::1:7101", "[host]:1"] {
+    for bad in [
+        "",
+        "host",
+        ":7101",
+        "host:",
+        "host:99999",
+        "::1:7101",
+        "[host]:1",
+    ] {
         assert_eq!(host_of(bad), None, "{bad:?} was taken");
     }
 }
