@@ -1,0 +1,92 @@
+//! The Holdfast SDK: configuration that survives failover.
+//!
+//! ```no_run
+//! use holdfast_client::{Client, Context, KeyRange, RangeOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(&Context::discover()?).await?;
+//! client.put("shop/greeting", "hello").await?;
+//! if let Some(found) = client.get("shop/greeting").await? {
+//!     println!("{:?} of revision {}", found.value(), found.entry.modified);
+//! }
+//! let page = client.range_all(KeyRange::prefix("shop/"), RangeOptions::default()).await?;
+//! println!("{} keys at revision {}", page.entries.len(), page.revision);
+//! # Ok(()) }
+//! ```
+//!
+//! What holds, whatever happens to the servers:
+//!
+//! * **A write is applied at most once.** Each carries a request id and is repeated under it, at one
+//!   node after the other, until there is an answer or the deadline. [`WriteError::Unknown`] alone
+//!   means that it may have happened.
+//! * **Reads are linearizable** unless the caller asks for less, and say where they come from and
+//!   how old they are: [`Found`], [`Page`].
+//! * **A watch has no gap and no repeat**, across failover; after a compaction it starts over with
+//!   the range as it is: [`WatchItem::Reset`].
+//! * **A [`Mirror`] keeps serving** when every server is gone, always at exactly one revision, and
+//!   says how old it is.
+//! * **A lease or lock knows when it is lost** before the store gives it to somebody else:
+//!   [`Lease::lost`], [`LockGuard::lost`]; and a lock has a fencing token.
+//! * **A frozen node costs a moment**, not the deadline: see [`ClientOptions::hedge_after`].
+//! * A server is trusted for its certificate, which must name a node of the context's cluster, and
+//!   not for its host name.
+//!
+//! Absent on purpose: caching behind the caller's back (a [`Mirror`] is asked for by name), retries
+//! without a deadline, and values without a revision.
+//!
+//! The modules: a [`Client`] makes a *call* to its *nodes* (failover, hedging, leader following);
+//! a *session* names its writes; each service has its own file. Features: `blocking`, a wrapper for
+//! programs without an async runtime; `formats`, configuration files as typed parameters.
+
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod call;
+mod client;
+mod cluster;
+mod connect;
+mod context;
+mod election;
+mod entry;
+mod error;
+#[cfg(feature = "formats")]
+pub mod formats;
+mod history;
+mod lease;
+mod lock;
+mod mirror;
+mod node;
+mod options;
+mod read;
+mod reason;
+mod session;
+mod tls;
+mod transaction;
+mod watch;
+mod write;
+
+pub use holdfast_proto::{
+    Key, KeyError, KeyRange, LeaseId, NodeId, Revision, Timestamp, Value, ValueKind, limits,
+};
+
+pub use client::Client;
+pub use cluster::{
+    ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status,
+};
+pub use context::{Context, ContextError};
+pub use election::{Election, Leadership, Observer};
+pub use entry::{Entry, Found, Origin, Page};
+pub use error::{ConnectError, LockError, ReadError, WatchError, WriteError};
+pub use history::{Diff, Difference, History, HistoryOptions, Retention, RolledBack, Version};
+pub use lease::{Lease, LeaseInfo};
+pub use lock::LockGuard;
+pub use mirror::{Mirror, MirrorChanges, MirrorRead, MirrorView, Mirrored};
+pub use options::{
+    ClientOptions, Consistency, DeleteOptions, LockOptions, MirrorOptions, PutOptions, RangeOptions,
+    ReadOptions, ReadRouting, WatchOptions,
+};
+pub use reason::Reason;
+pub use transaction::{
+    Condition, Operation, OperationResult, Relation, Target, Transacted, Transaction,
+};
+pub use watch::{EventKind, Watch, WatchEvent, WatchItem};
+pub use write::{Deleted, Expected, Written};

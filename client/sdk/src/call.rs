@@ -1,0 +1,352 @@
+//! One call: attempts at one node after the other until there is an answer or the deadline.
+//!
+//! Invariants: (1) every attempt of a call sends the same message, so a write carries the same
+//! request id and is applied at most once. (2) A call ends as *unreachable* only if no attempt can
+//! have been applied; else it ends as *unknown*. (3) A node that is frozen costs
+//! [`ClientOptions::hedge_after`](crate::ClientOptions), not the deadline.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use holdfast_proto::{NodeId, limits, v1};
+use tonic::{Response, Status, transport::Channel};
+
+use crate::{
+    Client,
+    error::Failure,
+    node::{Node, Route, jittered},
+    reason::{self, Reason, Verdict, describe},
+};
+
+/// How a call is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) route: Route,
+    /// All attempts together.
+    pub(crate) timeout: Duration,
+    /// One attempt.
+    pub(crate) attempt_timeout: Duration,
+    /// Ask a second node when the first is silent. Not for calls that wait on purpose.
+    pub(crate) hedge: bool,
+}
+
+/// One try at one node.
+pub(crate) struct Attempt {
+    channel: Channel,
+    timeout: Duration,
+}
+
+/// An answer and where it came from.
+pub(crate) struct Answer<T> {
+    pub(crate) message: T,
+    pub(crate) node: NodeId,
+    pub(crate) took: Duration,
+}
+
+/// An answer that says where it comes from.
+pub(crate) trait Answered {
+    fn header(&self) -> Option<&v1::Header>;
+}
+
+impl Attempt {
+    pub(crate) fn new(node: &Node, timeout: Duration) -> Self {
+        Self {
+            channel: node.channel(),
+            timeout,
+        }
+    }
+
+    /// The message with this attempt's time limit.
+    pub(crate) fn request<M>(&self, message: M) -> tonic::Request<M> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    pub(crate) fn kv(&self) -> v1::kv_client::KvClient<Channel> {
+        v1::kv_client::KvClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+            .max_encoding_message_size(limits::MESSAGE_BYTES)
+    }
+
+    pub(crate) fn watch(&self) -> v1::watch_client::WatchClient<Channel> {
+        v1::watch_client::WatchClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
+    pub(crate) fn lease(&self) -> v1::lease_client::LeaseClient<Channel> {
+        v1::lease_client::LeaseClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn lock(&self) -> v1::lock_client::LockClient<Channel> {
+        v1::lock_client::LockClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
+    pub(crate) fn cluster(&self) -> v1::cluster_client::ClusterClient<Channel> {
+        v1::cluster_client::ClusterClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+}
+
+/// What became of one attempt.
+struct Landed<T> {
+    node: Arc<Node>,
+    launched: Instant,
+    result: Result<Response<T>, Status>,
+}
+
+/// What is known of a call while it goes on.
+struct Progress {
+    started: Instant,
+    failures: u32,
+    distrusted: usize,
+    may_be_applied: bool,
+    last: String,
+}
+
+impl Client {
+    /// Makes a call; `attempt` sends the same message each time.
+    pub(crate) async fn call<T, A, F>(&self, call: Call, attempt: A) -> Result<Answer<T>, Failure>
+    where
+        T: Answered,
+        A: Fn(Attempt) -> F,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let nodes = self.nodes();
+        let hedge_after = self.options().hedge_after;
+        let started = Instant::now();
+        let deadline = started + call.timeout;
+        let mut progress = Progress::new(started);
+        let mut flights = FuturesUnordered::new();
+        let mut flying: Vec<(Arc<Node>, Instant)> = Vec::with_capacity(2);
+        let mut launch_at = Some(started);
+        let timer = tokio::time::sleep_until(deadline.into());
+        tokio::pin!(timer);
+
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(progress.give_up(!flights.is_empty()));
+            }
+            if launch_at.is_some_and(|at| at <= now) {
+                let silent = flying
+                    .iter()
+                    .all(|(node, since)| !nodes.heard_since(node, *since));
+                launch_at = if !silent {
+                    // It is busy, not frozen: asking another would only add to the load.
+                    Some(now + hedge_after)
+                } else {
+                    for (node, _) in &flying {
+                        nodes.suspect(node);
+                    }
+                    let busy: Vec<_> = flying.iter().map(|(node, _)| node.clone()).collect();
+                    nodes.pick(call.route, &busy).and_then(|node| {
+                        let timeout = call.attempt_timeout.min(deadline - now);
+                        let sending = attempt(Attempt::new(&node, timeout));
+                        flying.push((Arc::clone(&node), now));
+                        flights.push(land(node, now, timeout, sending));
+                        (call.hedge && flying.len() < MOST_FLIGHTS).then_some(now + hedge_after)
+                    })
+                };
+            }
+            let wake = launch_at.map_or(deadline, |at| at.min(deadline));
+            timer.as_mut().reset(wake.into());
+
+            let landed = tokio::select! {
+                biased;
+                Some(landed) = flights.next() => landed,
+                () = &mut timer => continue,
+            };
+            flying.retain(|(node, _)| !Arc::ptr_eq(node, &landed.node));
+            match landed.result {
+                Ok(response) => return Ok(self.answer(&landed.node, started, response)),
+                Err(status) => {
+                    self.settle(&mut progress, &landed.node, landed.launched, status)?;
+                    launch_at = Some(Instant::now() + progress.pause(nodes.len()));
+                }
+            }
+        }
+    }
+
+    fn answer<T: Answered>(
+        &self,
+        node: &Arc<Node>,
+        started: Instant,
+        response: Response<T>,
+    ) -> Answer<T> {
+        self.nodes().heard(node);
+        let leader = reason::leader_hint(response.metadata());
+        let message = response.into_inner();
+        let header = message.header();
+        if let Some(header) = header
+            && self.nodes().learn(node, header, leader)
+        {
+            self.look_up_leader(node);
+        }
+        Answer {
+            node: NodeId(header.map_or(0, |header| header.member)),
+            took: started.elapsed(),
+            message,
+        }
+    }
+
+    /// Takes in a failed attempt. An error: the call is over.
+    fn settle(
+        &self,
+        progress: &mut Progress,
+        node: &Node,
+        launched: Instant,
+        status: Status,
+    ) -> Result<(), Failure> {
+        let nodes = self.nodes();
+        progress.failures += 1;
+        let verdict = reason::judge(&status);
+        match verdict {
+            Verdict::Final if progress.may_be_applied && is_about_trust(&status) => {}
+            // The store forgot what it had answered: nobody can tell any more.
+            Verdict::Final
+                if progress.may_be_applied && Reason::of(&status) == Reason::RequestForgotten =>
+            {
+                return Err(Failure::Unknown {
+                    waited: progress.started.elapsed(),
+                    last: describe(&status),
+                });
+            }
+            Verdict::Final => {
+                nodes.heard(node);
+                return Err(Failure::Refused(status));
+            }
+            _ if reason::node_is_well(&status) => nodes.heard(node),
+            _ if nodes.heard_since(node, launched) && timed_out(&status) => {}
+            _ => nodes.failed(node),
+        }
+        progress.may_be_applied |= verdict == Verdict::RetryUnknown;
+        progress.last = format!("{}: {}", node.address(), describe(&status));
+        tracing::debug!(last = progress.last, ?verdict, "attempt failed");
+        if verdict == Verdict::Untrusted {
+            progress.distrusted += 1;
+            // One node may be misconfigured; all of them are not.
+            if !progress.may_be_applied && progress.distrusted >= nodes.len() {
+                let message = std::mem::take(&mut progress.last);
+                return Err(Failure::Untrusted { message });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits for one attempt, not longer than it may take.
+async fn land<T>(
+    node: Arc<Node>,
+    launched: Instant,
+    timeout: Duration,
+    sending: impl Future<Output = Result<Response<T>, Status>>,
+) -> Landed<T> {
+    // The transport enforces the limit as well, from the same header; this one holds while the
+    // connection is still being made.
+    let result = tokio::time::timeout(timeout + GRACE, sending)
+        .await
+        .unwrap_or_else(|_| Err(Status::cancelled(format!("no answer within {timeout:?}"))));
+    Landed {
+        node,
+        launched,
+        result,
+    }
+}
+
+impl Progress {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            failures: 0,
+            distrusted: 0,
+            may_be_applied: false,
+            last: "no node answered at all".to_owned(),
+        }
+    }
+
+    /// How long to wait before the next attempt: not at all while there are nodes left to try.
+    fn pause(&self, nodes: usize) -> Duration {
+        match (self.failures as usize).checked_sub(nodes) {
+            None => Duration::ZERO,
+            Some(round) => {
+                let doublings = (round / nodes).min(8) as u32;
+                jittered(FIRST_PAUSE * 2u32.pow(doublings), LONGEST_PAUSE)
+            }
+        }
+    }
+
+    fn give_up(self, flying: bool) -> Failure {
+        let waited = self.started.elapsed();
+        let last = self.last;
+        if self.may_be_applied || flying {
+            Failure::Unknown { waited, last }
+        } else {
+            Failure::Unreachable { waited, last }
+        }
+    }
+}
+
+fn is_about_trust(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        tonic::Code::Unauthenticated | tonic::Code::PermissionDenied
+    )
+}
+
+fn timed_out(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        tonic::Code::Cancelled | tonic::Code::DeadlineExceeded
+    )
+}
+
+macro_rules! answered {
+    ($($message:ident),* $(,)?) => {$(
+        impl Answered for v1::$message {
+            fn header(&self) -> Option<&v1::Header> {
+                self.header.as_ref()
+            }
+        }
+    )*};
+}
+
+answered!(
+    RangeResponse,
+    PutResponse,
+    DeleteResponse,
+    TransactResponse,
+    HistoryResponse,
+    DiffResponse,
+    RollbackResponse,
+    CompactResponse,
+    SetRetentionResponse,
+    LeaseGrantResponse,
+    LeaseRevokeResponse,
+    LeaseKeepAliveResponse,
+    LeaseTimeToLiveResponse,
+    LeaseListResponse,
+    LockAcquireResponse,
+    LockReleaseResponse,
+    CampaignResponse,
+    ProclaimResponse,
+    LeaderResponse,
+    StatusResponse,
+    MemberListResponse,
+    CreateTokenResponse,
+    PromoteResponse,
+    RemoveResponse,
+    TransferLeaderResponse,
+);
+
+/// A call never waits on more nodes than this at once.
+const MOST_FLIGHTS: usize = 2;
+/// How much later than its limit an attempt is cut off here.
+const GRACE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,274 @@
+//! Contexts: a small TOML file that says which cluster, where, and as whom.
+//!
+//! ```toml
+//! cluster = "home"
+//! endpoints = ["127.0.0.1:7101", "127.0.0.1:7102"]
+//! ca = "ca.crt"        # PEM files; paths are relative to this file
+//! cert = "client.crt"
+//! key = "client.key"
+//! ```
+
+use std::{
+    env, fmt, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Which cluster, where, and as whom. Holds a private key: `Debug` leaves it out.
+#[derive(Clone)]
+pub struct Context {
+    /// The cluster's name, as it stands in its certificates.
+    pub cluster: String,
+    /// `HOST:PORT` of one node or more. The others are learned from these.
+    pub endpoints: Vec<String>,
+    /// The cluster's CA certificate, PEM.
+    pub ca: Vec<u8>,
+    /// The client's certificate chain, PEM.
+    pub cert: Vec<u8>,
+    /// The client's private key, PEM.
+    pub key: Vec<u8>,
+}
+
+/// Why a context cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// Nobody said which context to use, and the usual places have none.
+    #[error(
+        "there is no context: name a file with --context or ${VARIABLE}, or put one at {}; `kvd init` and `kvd dev` write one",
+        place.display()
+    )]
+    None {
+        /// The usual place.
+        place: PathBuf,
+    },
+    /// The context file cannot be read.
+    #[error("the context {} cannot be read; was its cluster removed? name another one", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The context file is not a context.
+    #[error("the context {} is not usable: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        why: String,
+    },
+    /// A file that the context names cannot be read.
+    #[error(
+        "the context {} names {} as its {field}, which cannot be read; copy the context together with its files, or write it anew",
+        path.display(), file.display()
+    )]
+    Missing {
+        /// The context file.
+        path: PathBuf,
+        /// Which field of it.
+        field: &'static str,
+        /// The file it names.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The file's shape.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ContextFile {
+    cluster: String,
+    endpoints: Vec<String>,
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Context {
+    /// Reads a context and the files it names.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ContextError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| ContextError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let malformed = |why: String| ContextError::Malformed {
+            path: path.to_owned(),
+            why,
+        };
+        let file: ContextFile = toml::from_str(&text).map_err(|e| malformed(e.to_string()))?;
+        if file.cluster.is_empty() {
+            return Err(malformed("`cluster` is empty; name the cluster".into()));
+        }
+        if file.endpoints.is_empty() {
+            return Err(malformed(
+                "`endpoints` is empty; add at least one HOST:PORT".into(),
+            ));
+        }
+        if let Some(bad) = file.endpoints.iter().find(|e| !is_host_and_port(e)) {
+            return Err(malformed(format!("endpoint {bad:?} is not HOST:PORT")));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let read = |field: &'static str, name: &Path| {
+            let file = folder.join(name);
+            std::fs::read(&file).map_err(|source| ContextError::Missing {
+                path: path.to_owned(),
+                field,
+                file,
+                source,
+            })
+        };
+        Ok(Self {
+            ca: read("ca", &file.ca)?,
+            cert: read("cert", &file.cert)?,
+            key: read("key", &file.key)?,
+            cluster: file.cluster,
+            endpoints: file.endpoints,
+        })
+    }
+
+    /// Finds and loads the context that is meant when none is named: `$HOLDFAST_CONTEXT`, else
+    /// `holdfast/context.toml` in the user's configuration folder.
+    pub fn discover() -> Result<Self, ContextError> {
+        Self::load(Self::discover_path()?)
+    }
+
+    /// Where [`Context::discover`] would load from.
+    pub fn discover_path() -> Result<PathBuf, ContextError> {
+        if let Some(named) = env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+            return Ok(named.into());
+        }
+        let place = configuration_folder().join("holdfast").join("context.toml");
+        if place.exists() {
+            Ok(place)
+        } else {
+            Err(ContextError::None { place })
+        }
+    }
+
+    /// The text of a context file that names these files.
+    pub fn file_text(
+        cluster: &str,
+        endpoints: &[String],
+        ca: impl Into<PathBuf>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> String {
+        let file = ContextFile {
+            cluster: cluster.to_owned(),
+            endpoints: endpoints.to_vec(),
+            ca: ca.into(),
+            cert: cert.into(),
+            key: key.into(),
+        };
+        toml::to_string(&file).expect("a table of strings is TOML")
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("cluster", &self.cluster)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names the context file to use.
+const VARIABLE: &str = "HOLDFAST_CONTEXT";
+
+pub(crate) fn is_host_and_port(endpoint: &str) -> bool {
+    endpoint
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+}
+
+/// The user's configuration folder, by each system's custom.
+fn configuration_folder() -> PathBuf {
+    let from = |name| {
+        env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    if cfg!(windows) {
+        from("APPDATA").unwrap_or_default()
+    } else {
+        from("XDG_CONFIG_HOME")
+            .or_else(|| from("HOME").map(|home| home.join(".config")))
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(context: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["ca.crt", "client.crt", "client.key"] {
+            std::fs::write(folder.path().join(name), format!("PEM {name}")).unwrap();
+        }
+        let path = folder.path().join("context.toml");
+        std::fs::write(&path, context).unwrap();
+        (folder, path)
+    }
+
+    fn good() -> String {
+        Context::file_text(
+            "home",
+            &["127.0.0.1:7101".to_owned()],
+            "ca.crt",
+            "client.crt",
+            "client.key",
+        )
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_context_file() {
+        let (_folder, path) = folder_with(&good());
+        let context = Context::load(&path).unwrap();
+        assert_eq!(context.cluster, "home");
+        assert_eq!(context.key, b"PEM client.key");
+    }
+
+    #[test]
+    fn the_key_is_never_shown() {
+        let (_folder, path) = folder_with(&good());
+        let shown = format!("{:?}", Context::load(&path).unwrap());
+        assert!(
+            !shown.contains("PEM") && !shown.contains("80, 69, 77"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_missing_key_file_is_named_with_its_field() {
+        let (folder, path) = folder_with(&good());
+        std::fs::remove_file(folder.path().join("client.key")).unwrap();
+        let error = Context::load(&path).unwrap_err().to_string();
+        assert!(error.contains("client.key as its key"), "{error}");
+    }
+
+    #[test]
+    fn a_stale_context_says_what_to_do() {
+        let error = Context::load("/nowhere/context.toml").unwrap_err();
+        assert!(error.to_string().contains("name another one"), "{error}");
+    }
+
+    #[test]
+    fn an_endpoint_without_a_port_is_refused() {
+        let (_folder, path) = folder_with(&good().replace("127.0.0.1:7101", "127.0.0.1"));
+        let error = Context::load(&path).unwrap_err().to_string();
+        assert!(error.contains("is not HOST:PORT"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_by_name() {
+        let (_folder, path) = folder_with(&(good() + "kay = \"x\"\n"));
+        let error = Context::load(&path).unwrap_err().to_string();
+        assert!(error.contains("kay"), "{error}");
+    }
+}

@@ -1,0 +1,417 @@
+//! Watches: every change of a range, in order, once, whatever happens to the servers.
+//!
+//! A watch is a cursor: the revision up to which everything was delivered. When the connection
+//! goes, the next one begins behind it, at any node. Where that place was compacted meanwhile, the
+//! server sends the range as it is, and the watch hands it on as a [`WatchItem::Reset`].
+
+use std::{sync::Arc, time::Instant};
+
+use futures::StreamExt as _;
+use holdfast_proto::{KeyRange, Revision, v1};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::{
+    Client, Entry, WatchError, WatchOptions,
+    call::Attempt,
+    entry::{Unreadable, entries},
+    error::Failure,
+    node::{Node, Route, jittered},
+    reason::{self, Verdict, describe},
+};
+
+/// What a watch delivers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum WatchItem {
+    /// Changes: whole revisions only, in order.
+    Events {
+        /// Everything up to and with this revision was delivered.
+        revision: u64,
+        /// One for each changed key and revision.
+        events: Vec<WatchEvent>,
+    },
+    /// Nothing is missing up to and with this revision.
+    Progress {
+        /// That revision.
+        revision: u64,
+    },
+    /// Forget what you knew of the range: this is how it is now. First of all if a snapshot was
+    /// asked for, and after a compaction took what was next.
+    Reset {
+        /// As of this revision.
+        revision: u64,
+        /// By key.
+        entries: Vec<Entry>,
+    },
+}
+
+/// One changed key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// The new version; of a deletion: its key, revision, author, time and note.
+    pub entry: Entry,
+    /// What was there before, if asked for and kept.
+    pub previous: Option<Entry>,
+}
+
+/// What happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// It has a new version.
+    Put,
+    /// It is gone.
+    Delete,
+}
+
+/// A watch. Dropping it ends it.
+pub struct Watch {
+    client: Client,
+    range: KeyRange,
+    options: WatchOptions,
+    cursor: Cursor,
+    connection: Option<Connection>,
+    /// Parts of a snapshot that came so far.
+    partial: Vec<Entry>,
+    failing_since: Option<Instant>,
+    failures: u32,
+    /// The node that was given up last: another is tried first.
+    avoid: Option<Arc<Node>>,
+}
+
+/// Where the next connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cursor {
+    Snapshot,
+    Now,
+    From(u64),
+}
+
+struct Connection {
+    node: Arc<Node>,
+    requests: mpsc::Sender<v1::WatchRequest>,
+    responses: Streaming<v1::WatchResponse>,
+    created: bool,
+}
+
+impl Client {
+    /// Watches a range. Connects when it is first asked for an item.
+    pub fn watch(&self, range: KeyRange, options: WatchOptions) -> Watch {
+        Watch {
+            cursor: match (options.snapshot, options.from) {
+                (true, _) => Cursor::Snapshot,
+                (false, Some(from)) => Cursor::From(from.get()),
+                (false, None) => Cursor::Now,
+            },
+            client: self.clone(),
+            range,
+            options,
+            connection: None,
+            partial: Vec::new(),
+            failing_since: None,
+            failures: 0,
+            avoid: None,
+        }
+    }
+}
+
+impl Watch {
+    /// The next item; waits for it, over any number of lost connections. Cancel safe: an item is
+    /// delivered by one call or by the next, never lost between them.
+    pub async fn next(&mut self) -> Result<WatchItem, WatchError> {
+        loop {
+            let response = match self.receive().await {
+                Ok(response) => response,
+                Err(status) => {
+                    self.recover(status).await?;
+                    continue;
+                }
+            };
+            if let Some(item) = self.take_in(response).map_err(invalid)? {
+                return Ok(item);
+            }
+        }
+    }
+
+    /// Waits until the server has accepted the watch; returns the first revision that it will
+    /// deliver. From then on nothing is missed. With a snapshot, which comes first, that is `None`
+    /// until the snapshot was taken with [`Watch::next`].
+    pub async fn established(&mut self) -> Result<Option<Revision>, WatchError> {
+        while !self.connection.as_ref().is_some_and(|c| c.created) {
+            let received = match self.connect().await {
+                Ok(connection) => match connection.responses.message().await {
+                    Ok(Some(response)) => Ok(response),
+                    Ok(None) => Err(Status::unavailable("the server ended the watch")),
+                    Err(status) => Err(status),
+                },
+                Err(status) => Err(status),
+            };
+            match received {
+                // The first answer is always `created`, and makes no item.
+                Ok(response) => drop(self.take_in(response).map_err(invalid)?),
+                Err(status) => self.recover(status).await?,
+            }
+        }
+        Ok(match self.cursor {
+            Cursor::From(from) => Revision::new(from),
+            Cursor::Snapshot | Cursor::Now => None,
+        })
+    }
+
+    /// Everything up to and with this revision was delivered; `None`: nothing is known yet.
+    pub fn delivered(&self) -> Option<u64> {
+        match self.cursor {
+            Cursor::From(from) => Some(from.saturating_sub(1)),
+            Cursor::Snapshot | Cursor::Now => None,
+        }
+    }
+
+    /// Asks the server for a progress mark; it comes as an item. Does nothing while disconnected.
+    pub fn request_progress(&self) {
+        if let Some(connection) = &self.connection {
+            let request = v1::watch_request::Request::Progress(v1::WatchProgressRequest {});
+            // Full means that one is on its way already.
+            let _ = connection.requests.try_send(v1::WatchRequest {
+                request: Some(request),
+            });
+        }
+    }
+
+    /// Leaves the node that this watch hangs on; the next item comes from another one. For callers
+    /// who found out that it is cut off from the others.
+    pub fn change_node(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.avoid = Some(connection.node);
+            self.partial.clear();
+        }
+    }
+
+    /// As a stream of items, ending with the first error.
+    pub fn into_stream(self) -> impl futures::Stream<Item = Result<WatchItem, WatchError>> + Send {
+        futures::stream::unfold(Some(self), |watch| async {
+            let mut watch = watch?;
+            let item = watch.next().await;
+            let rest = item.is_ok().then_some(watch);
+            Some((item, rest))
+        })
+        .boxed()
+    }
+
+    async fn receive(&mut self) -> Result<v1::WatchResponse, Status> {
+        let patience = self.options.progress * 3 + self.client.options().hedge_after;
+        let connection = self.connect().await?;
+        match tokio::time::timeout(patience, connection.responses.message()).await {
+            Ok(Ok(Some(response))) => Ok(response),
+            Ok(Ok(None)) => Err(Status::unavailable("the server ended the watch")),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(Status::unavailable(format!("silent for {patience:?}"))),
+        }
+    }
+
+    /// The connection, made anew if there is none.
+    async fn connect(&mut self) -> Result<&mut Connection, Status> {
+        if self.connection.is_none() {
+            self.partial.clear();
+            let busy: Vec<_> = self.avoid.iter().cloned().collect();
+            let nodes = self.client.nodes();
+            let node = nodes
+                .pick(Route::Spread, &busy)
+                .or_else(|| nodes.pick(Route::Spread, &[]))
+                .ok_or_else(|| Status::unavailable("there is no node to ask"))?;
+            // Until it has answered, it is the one to avoid next.
+            self.avoid = Some(Arc::clone(&node));
+            self.connection = Some(self.open(node).await?);
+        }
+        self.connection
+            .as_mut()
+            .ok_or_else(|| Status::internal("a connection was just made"))
+    }
+
+    async fn open(&self, node: Arc<Node>) -> Result<Connection, Status> {
+        let (requests, queue) = mpsc::channel(2);
+        let create = v1::watch_request::Request::Create(v1::WatchCreate {
+            range: Some(self.range.clone().into()),
+            from: match self.cursor {
+                Cursor::From(from) => from,
+                Cursor::Snapshot | Cursor::Now => 0,
+            },
+            previous: self.options.previous,
+            snapshot: self.cursor == Cursor::Snapshot,
+            progress_ms: self.options.progress.as_millis() as u64,
+        });
+        let create = v1::WatchRequest {
+            request: Some(create),
+        };
+        // The queue was just made and has room.
+        let _ = requests.try_send(create);
+        let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
+        let limit = self.client.options().attempt_timeout;
+        // No time limit in the request: it would end the watch.
+        let mut watch = Attempt::new(&node, limit).watch();
+        let responses = tokio::time::timeout(limit, watch.watch(queue))
+            .await
+            .unwrap_or_else(|_| Err(Status::unavailable(format!("no answer within {limit:?}"))))?
+            .into_inner();
+        Ok(Connection {
+            node,
+            requests,
+            responses,
+            created: false,
+        })
+    }
+
+    /// Takes in one message; an item if it makes one.
+    fn take_in(&mut self, response: v1::WatchResponse) -> Result<Option<WatchItem>, Unreadable> {
+        use v1::watch_response::Body;
+        self.failing_since = None;
+        self.failures = 0;
+        self.avoid = None;
+        if let Some(connection) = &self.connection {
+            let nodes = self.client.nodes();
+            nodes.heard(&connection.node);
+            if let Some(header) = &response.header
+                && nodes.learn(&connection.node, header, None)
+            {
+                self.client.look_up_leader(&connection.node);
+            }
+        }
+        match response.body.ok_or(Unreadable("body"))? {
+            Body::Created(created) => {
+                if let Some(connection) = &mut self.connection {
+                    connection.created = true;
+                }
+                // From now on "now" has a number, so that a lost connection leaves no gap.
+                if self.cursor == Cursor::Now && created.from != 0 {
+                    self.cursor = Cursor::From(created.from);
+                }
+                Ok(None)
+            }
+            Body::Events(batch) => self.take_in_events(batch),
+            Body::Progress(progress) => {
+                self.advance(progress.revision);
+                let revision = progress.revision;
+                Ok(Some(WatchItem::Progress { revision }))
+            }
+            Body::Compacted(_) => {
+                self.partial.clear();
+                Ok(None)
+            }
+            Body::Snapshot(part) => {
+                self.partial.extend(entries(part.entries)?);
+                if !part.last {
+                    return Ok(None);
+                }
+                self.cursor = Cursor::From(part.revision + 1);
+                Ok(Some(WatchItem::Reset {
+                    revision: part.revision,
+                    entries: std::mem::take(&mut self.partial),
+                }))
+            }
+        }
+    }
+
+    fn take_in_events(&mut self, batch: v1::WatchEvents) -> Result<Option<WatchItem>, Unreadable> {
+        let from = match self.cursor {
+            Cursor::From(from) => from,
+            Cursor::Snapshot | Cursor::Now => 0,
+        };
+        let mut events = Vec::with_capacity(batch.events.len());
+        for wire in batch.events {
+            let event = WatchEvent::from_wire(wire)?;
+            // A server never sends these again; if one does, nobody sees it.
+            if event.entry.modified.get() >= from {
+                events.push(event);
+            }
+        }
+        self.advance(batch.revision);
+        Ok(Some(WatchItem::Events {
+            revision: batch.revision,
+            events,
+        }))
+    }
+
+    fn advance(&mut self, revision: u64) {
+        self.cursor = match self.cursor {
+            Cursor::From(from) => Cursor::From(from.max(revision + 1)),
+            Cursor::Now => Cursor::From(revision + 1),
+            Cursor::Snapshot => Cursor::Snapshot,
+        };
+    }
+
+    /// The connection failed: waits as long as is fair before the next one. An error: it is over.
+    async fn recover(&mut self, status: Status) -> Result<(), WatchError> {
+        let node = self.connection.take().map(|connection| connection.node);
+        let node = node.or_else(|| self.avoid.take());
+        self.partial.clear();
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        self.failures += 1;
+        let nodes = self.client.nodes();
+        let verdict = reason::judge(&status);
+        if verdict == Verdict::Final {
+            return Err(Failure::Refused(status).into());
+        }
+        let all = nodes.len() as u32;
+        if verdict == Verdict::Untrusted && self.failures >= all {
+            let message = describe(&status);
+            return Err(WatchError::Unauthorized { message });
+        }
+        if let Some(node) = &node {
+            if !reason::node_is_well(&status) {
+                nodes.failed(node);
+            }
+            tracing::debug!(
+                node = node.address(),
+                status = describe(&status),
+                "watch interrupted"
+            );
+        }
+        self.avoid = node;
+        let waited = since.elapsed();
+        if self
+            .options
+            .give_up_after
+            .is_some_and(|limit| waited >= limit)
+        {
+            let last = describe(&status);
+            return Err(WatchError::Unreachable { waited, last });
+        }
+        if self.failures >= all {
+            let doublings = (self.failures / all).min(6);
+            tokio::time::sleep(jittered(FIRST_PAUSE * 2u32.pow(doublings), LONGEST_PAUSE)).await;
+        }
+        Ok(())
+    }
+}
+
+impl WatchEvent {
+    fn from_wire(wire: v1::Event) -> Result<Self, Unreadable> {
+        Ok(Self {
+            kind: match wire.r#type() {
+                v1::event::Type::Put => EventKind::Put,
+                v1::event::Type::Delete => EventKind::Delete,
+            },
+            entry: Entry::from_wire(wire.entry.ok_or(Unreadable("entry"))?)?,
+            previous: wire.previous.map(Entry::from_wire).transpose()?,
+        })
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("range", &self.range)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid(error: Unreadable) -> WatchError {
+    WatchError::Invalid {
+        message: error.to_string(),
+    }
+}
+
+const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
