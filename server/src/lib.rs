@@ -23,4 +23,26 @@
 pub mod configuration;
 pub mod dir;
 pub mod identity;
+pub mod node;
+pub mod observe;
+pub mod status;
 pub mod tls;
+
+mod author;
+mod cluster;
+mod convert;
+mod deadline;
+mod divergence;
+mod duties;
+mod fence;
+mod host;
+mod kv;
+mod leader;
+mod lease;
+mod lock;
+mod membership;
+mod peer;
+mod peers;
+mod renewals;
+mod session;
+mod watch;

@@ -1,0 +1,139 @@
+//! Letting a new node in: tokens, and what a node gets for one.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use holdfast_proto::{
+    NodeName, limits,
+    log::v1::{self as log, command::Body, reply},
+    v1,
+};
+use tonic::Status;
+
+use super::{ClusterService, members};
+use crate::{
+    identity::{JoinToken, PublicKey},
+    status::{Reason, invalid},
+};
+
+/// `Cluster.CreateToken`.
+pub(super) async fn create_token(
+    service: &ClusterService,
+    request: v1::CreateTokenRequest,
+    author: String,
+    deadline: Instant,
+) -> Result<v1::CreateTokenResponse, Status> {
+    let host = &service.host;
+    if !request.name.is_empty() {
+        parse_name(&request.name)?;
+    }
+    let ttl_ms = match request.ttl_ms {
+        0 => DEFAULT_TTL_MS,
+        ttl if ttl > limits::TOKEN_TTL_MS => {
+            return Err(Reason::TooLarge.status("a join token lives for seven days at most"));
+        }
+        ttl => ttl,
+    };
+    let role = match v1::Role::try_from(request.role) {
+        Ok(v1::Role::Unspecified) => v1::Role::Voter,
+        Ok(role) => role,
+        Err(_) => return Err(invalid("a node joins as a voter or as a learner")),
+    };
+    host.barrier(deadline).await?;
+    let endpoints = host.read(|state| members(state).into_iter().map(|member| member.address));
+    let endpoints = endpoints.collect();
+    let token = JoinToken::generate(&host.cluster, service.authority.pin(), endpoints);
+    let expires_at_ms = now_ms() + ttl_ms;
+    let body = Body::TokenCreate(log::TokenCreate {
+        digest: Bytes::copy_from_slice(&token.digest()),
+        role: role.into(),
+        expires_at_ms,
+        name: request.name,
+    });
+    // Not under the caller's request id: a repeat makes another token, and the first answer's
+    // digest would not be that token's.
+    host.propose_own(author, String::new(), body, deadline).await?;
+    Ok(v1::CreateTokenResponse {
+        header: host.header_now(),
+        token: token.reveal().to_string(),
+        expires_at_ms,
+    })
+}
+
+/// `Cluster.Join`. The caller has no certificate yet: everything it says is checked here or where
+/// the token is used up.
+pub(super) async fn join(
+    service: &ClusterService,
+    request: v1::JoinRequest,
+    deadline: Instant,
+) -> Result<v1::JoinResponse, Status> {
+    let (host, authority) = (&service.host, &service.authority);
+    let token: JoinToken = request
+        .token
+        .parse()
+        .map_err(|error: crate::identity::TokenError| Reason::TokenInvalid.status(error.to_string()))?;
+    if token.cluster_id() != &*host.cluster {
+        return Err(Reason::WrongCluster.status(format!(
+            "the token is for cluster {}, this node belongs to {}; ask a node of that cluster",
+            token.cluster_id(),
+            host.cluster
+        )));
+    }
+    check_clock(request.node_time_ms)?;
+    let name = parse_name(&request.name)?;
+    let public_key = PublicKey::from_request(&request.certificate_request).map_err(invalid)?;
+    // Signed first, so that a bad address is found before the token is used up. It is worth
+    // nothing before the node is a member.
+    let certificate = authority
+        .sign_node(&name, &public_key, &request.address, SystemTime::now())
+        .map_err(invalid)?;
+    let body = Body::MemberAdmit(log::MemberAdmit {
+        token_digest: Bytes::copy_from_slice(&token.digest()),
+        name: request.name,
+        address: request.address.clone(),
+        public_key: public_key.der().clone(),
+    });
+    let author = format!("node/{name}");
+    let reply = service.propose(request.request, author, body, deadline).await?;
+    let Some(reply::Body::Admitted(admitted)) = reply.body else {
+        return Err(invalid("this request id was used before, for another kind of request"));
+    };
+    tracing::info!(node = %name, id = admitted.id, address = %request.address, "a node joined");
+    Ok(v1::JoinResponse {
+        header: host.header(reply.revision),
+        id: admitted.id,
+        certificate: Bytes::copy_from_slice(&certificate),
+        ca_certificate: Bytes::copy_from_slice(authority.certificate()),
+        ca_key: Bytes::copy_from_slice(&authority.key().to_der()),
+        members: host.read(members),
+        cluster_id: host.cluster.to_string(),
+    })
+}
+
+fn check_clock(node_time_ms: u64) -> Result<(), Status> {
+    let here = now_ms();
+    let apart = here.abs_diff(node_time_ms);
+    if apart <= CLOCK_TOLERANCE.as_millis() as u64 {
+        return Ok(());
+    }
+    let side = if node_time_ms < here { "behind" } else { "ahead of" };
+    Err(Reason::ClockOff.status(format!(
+        "the new node's clock is {} s {side} this node's; at most {} s are allowed; \
+         set both clocks (for instance with chrony) and join again",
+        apart / 1_000,
+        CLOCK_TOLERANCE.as_secs()
+    )))
+}
+
+fn parse_name(name: &str) -> Result<NodeName, Status> {
+    name.parse().map_err(|error: holdfast_proto::member::NodeNameError| invalid(error))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+const DEFAULT_TTL_MS: u64 = 60 * 60 * 1_000;
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);

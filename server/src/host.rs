@@ -1,0 +1,175 @@
+//! The node as its services see it: what each of them proposes, reads and answers through.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use holdfast_core::{Command, Reply, State};
+use holdfast_proto::{NodeId, NodeName, limits, log, v1};
+use holdfast_raft::{Leadership, PeerNode, Replica};
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    deadline,
+    fence::Fence,
+    peers::Peers,
+    renewals::Renewals,
+    session::Session,
+    status::{self, Reason, invalid},
+};
+
+/// Shared by all services of one node.
+pub(crate) struct Host {
+    pub(crate) replica: Replica,
+    pub(crate) cluster: Arc<str>,
+    pub(crate) id: NodeId,
+    pub(crate) name: NodeName,
+    pub(crate) peers: Peers,
+    pub(crate) session: Session,
+    pub(crate) renewals: Renewals,
+    pub(crate) fence: Fence,
+    /// Cancelled when the node begins to stop: what waits on purpose gives up then.
+    pub(crate) closing: CancellationToken,
+}
+
+/// Who proposes what, and why.
+pub(crate) struct Proposal {
+    pub(crate) request: Option<v1::RequestId>,
+    pub(crate) author: String,
+    pub(crate) note: String,
+    pub(crate) body: log::v1::command::Body,
+}
+
+impl Host {
+    /// The head of an answer made at `revision`.
+    pub(crate) fn header(&self, revision: u64) -> Option<v1::Header> {
+        Some(v1::Header {
+            cluster: self.cluster.to_string(),
+            member: self.id.0,
+            term: self.leadership().term,
+            revision,
+        })
+    }
+
+    /// The head of an answer made now.
+    pub(crate) fn header_now(&self) -> Option<v1::Header> {
+        self.header(self.read(State::revision))
+    }
+
+    pub(crate) fn leadership(&self) -> Leadership {
+        *self.replica.leadership().borrow()
+    }
+
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&State) -> R) -> R {
+        self.replica.store().read(read)
+    }
+
+    /// Proposes a caller's write and returns what it answered.
+    pub(crate) async fn propose(
+        &self,
+        proposal: Proposal,
+        deadline: Instant,
+    ) -> Result<Reply, Status> {
+        let command = log::v1::Command {
+            request: proposal.request,
+            author: proposal.author,
+            note: proposal.note,
+            body: Some(proposal.body),
+        };
+        let bytes = Bytes::from(command.encode_to_vec());
+        if bytes.len() > limits::REQUEST_BYTES {
+            return Err(Reason::TooLarge.status(format!(
+                "the request has {} bytes; at most {} are allowed; split it",
+                bytes.len(),
+                limits::REQUEST_BYTES
+            )));
+        }
+        Command::try_from(command).map_err(|error| status::refused(&error.to_refusal()))?;
+        let applied = self
+            .replica
+            .propose(bytes, deadline)
+            .await
+            .map_err(|error| status::not_proposed(&error))?;
+        match applied.reply.refusal() {
+            Some(refusal) => Err(status::refused(refusal)),
+            None => Ok(applied.reply),
+        }
+    }
+
+    /// Proposes something that the node itself wants; applied once even if its outcome is lost.
+    pub(crate) async fn propose_own(
+        &self,
+        author: String,
+        note: String,
+        body: log::v1::command::Body,
+        deadline: Instant,
+    ) -> Result<Reply, Status> {
+        let request = self.session.request();
+        let proposal = Proposal {
+            request: Some(request.id().into()),
+            author,
+            note,
+            body,
+        };
+        self.propose(proposal, deadline).await
+    }
+
+    /// How the node signs what it does for the cluster.
+    pub(crate) fn author(&self) -> String {
+        format!("node/{}", self.name)
+    }
+
+    /// Returns once the local state is no older than anything acknowledged before the call.
+    pub(crate) async fn barrier(&self, deadline: Instant) -> Result<(), Status> {
+        self.replica
+            .barrier(deadline)
+            .await
+            .map_err(|error| status::not_confirmed(&error))
+    }
+
+    /// Makes a read as fresh as `consistency` (as it stands on the wire) asks.
+    pub(crate) async fn freshen(&self, consistency: i32, deadline: Instant) -> Result<(), Status> {
+        match v1::Consistency::try_from(consistency) {
+            Ok(v1::Consistency::Linearizable) => self.barrier(deadline).await,
+            Ok(v1::Consistency::Local) => Ok(()),
+            Err(_) => Err(invalid("the consistency asked for is not known; use linearizable or local")),
+        }
+    }
+
+    /// A member as consensus reaches it.
+    pub(crate) fn peer(&self, id: NodeId) -> Option<PeerNode> {
+        self.replica.status().nodes.into_iter().find(|node| node.id == id)
+    }
+
+    /// Waits until `found` finds something in the state, looking again after each change.
+    /// Ends early when the node stops, is fenced, or `deadline` passes.
+    pub(crate) async fn wait_for<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut found: impl FnMut(&State) -> Option<R>,
+    ) -> Result<R, Status> {
+        let mut revisions = self.replica.store().revisions();
+        loop {
+            revisions.mark_unchanged();
+            if let Some(found) = self.read(&mut found) {
+                return Ok(found);
+            }
+            tokio::select! {
+                changed = revisions.changed() => changed.map_err(|_| stopped())?,
+                () = self.closing.cancelled() => return Err(closing()),
+                why = self.fence.raised() => return Err(Reason::Fenced.status(why.to_string())),
+                () = deadline::passed(deadline) => return Err(deadline::too_late()),
+            }
+        }
+    }
+}
+
+/// What a wait gets when the node stops.
+pub(crate) fn closing() -> Status {
+    Reason::ShuttingDown.status("this node is stopping; go on at another node of the cluster")
+}
+
+fn stopped() -> Status {
+    Reason::Stopped.status("the store of this node has stopped; go on at another node of the cluster")
+}

@@ -1,0 +1,208 @@
+//! The keyspace: reads, writes, and the past of both.
+//!
+//! A write is one proposal; what it means is decided where it is applied. A read is a barrier (if
+//! it is to be linearizable) and a look at the local state. Values from the past come from disk, on
+//! a blocking thread.
+
+mod past;
+mod range;
+mod rollback;
+
+pub(crate) use self::past::{on_blocking_thread, value};
+
+use std::sync::Arc;
+
+use holdfast_proto::{
+    log::v1::{self as log, command::Body, reply},
+    v1::{self, kv_server::Kv},
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    author, deadline,
+    host::{Host, Proposal},
+    status::Reason,
+};
+
+/// `holdfast.v1.Kv` of one node.
+pub(crate) struct KvService {
+    host: Arc<Host>,
+}
+
+impl KvService {
+    pub(crate) fn new(host: Arc<Host>) -> Self {
+        Self { host }
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    async fn range(
+        &self,
+        request: Request<v1::RangeRequest>,
+    ) -> Result<Response<v1::RangeResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        range::range(&self.host, request.into_inner(), deadline).await.map(Response::new)
+    }
+
+    async fn put(
+        &self,
+        request: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let request = request.into_inner();
+        let body = Body::Put(log::Put {
+            put: Some(v1::PutOperation {
+                key: request.key,
+                value: request.value,
+                lease: request.lease,
+                previous: request.previous,
+                keep_value: request.keep_value,
+                keep_lease: request.keep_lease,
+            }),
+            expected: request.expected,
+        });
+        let reply = self.write(request.request, author, request.note, body, deadline).await?;
+        let Some(reply::Body::Put(result)) = reply.body else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(v1::PutResponse {
+            header: self.host.header(reply.revision),
+            revision: reply.revision,
+            previous: result.previous,
+        }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let request = request.into_inner();
+        let body = Body::Delete(log::Delete {
+            delete: Some(v1::DeleteOperation {
+                range: request.range,
+                previous: request.previous,
+            }),
+            expected: request.expected,
+        });
+        let reply = self.write(request.request, author, request.note, body, deadline).await?;
+        let Some(reply::Body::Delete(result)) = reply.body else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(v1::DeleteResponse {
+            header: self.host.header(reply.revision),
+            revision: if result.deleted == 0 { 0 } else { reply.revision },
+            deleted: result.deleted,
+            previous: result.previous,
+        }))
+    }
+
+    async fn transact(
+        &self,
+        request: Request<v1::TransactRequest>,
+    ) -> Result<Response<v1::TransactResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let request = request.into_inner();
+        let body = Body::Transact(request.transaction.unwrap_or_default());
+        let reply = self.write(request.request, author, request.note, body, deadline).await?;
+        let Some(reply::Body::Transact(result)) = reply.body else {
+            return Err(unexpected());
+        };
+        Ok(Response::new(v1::TransactResponse {
+            header: self.host.header(reply.revision),
+            revision: reply.revision,
+            result: Some(result),
+        }))
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        past::history(&self.host, request.into_inner(), deadline).await.map(Response::new)
+    }
+
+    async fn diff(
+        &self,
+        request: Request<v1::DiffRequest>,
+    ) -> Result<Response<v1::DiffResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        past::diff(&self.host, request.into_inner(), deadline).await.map(Response::new)
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        rollback::rollback(&self.host, request.into_inner(), author, deadline)
+            .await
+            .map(Response::new)
+    }
+
+    async fn compact(
+        &self,
+        request: Request<v1::CompactRequest>,
+    ) -> Result<Response<v1::CompactResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let request = request.into_inner();
+        let body = Body::Compact(log::Compact {
+            revision: request.revision,
+        });
+        let reply = self.write(request.request, author, String::new(), body, deadline).await?;
+        Ok(Response::new(v1::CompactResponse {
+            header: self.host.header(reply.revision),
+        }))
+    }
+
+    async fn set_retention(
+        &self,
+        request: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let request = request.into_inner();
+        let body = Body::SetRetention(log::SetRetention {
+            prefix: request.prefix,
+            retention: request.retention,
+        });
+        let reply = self.write(request.request, author, String::new(), body, deadline).await?;
+        Ok(Response::new(v1::SetRetentionResponse {
+            header: self.host.header(reply.revision),
+        }))
+    }
+}
+
+impl KvService {
+    async fn write(
+        &self,
+        request: Option<v1::RequestId>,
+        author: String,
+        note: String,
+        body: Body,
+        deadline: std::time::Instant,
+    ) -> Result<log::Reply, Status> {
+        let proposal = Proposal {
+            request,
+            author,
+            note,
+            body,
+        };
+        Ok(self.host.propose(proposal, deadline).await?.into_wire())
+    }
+}
+
+/// A command was answered by what no such command answers: a request id was used for two requests.
+fn unexpected() -> Status {
+    Reason::Invalid.status(
+        "this request id was used before, for another kind of request; \
+         use a new sequence for each request",
+    )
+}

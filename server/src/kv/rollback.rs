@@ -1,0 +1,136 @@
+//! Rollback: keys go back to what they were, as one new revision.
+//!
+//! The plan is made from a view of the state and proposed as one transaction that holds only if
+//! nothing in the range was written since; if something was, the plan is made anew.
+
+use std::{sync::Arc, time::Instant};
+
+use holdfast_core::State;
+use holdfast_disk::Store;
+use holdfast_proto::{
+    KeyRange, Revision, limits,
+    log::v1::{command::Body, reply},
+    v1::{self, operation::Operation as Kind},
+};
+use tonic::Status;
+
+use super::{past, unexpected};
+use crate::{
+    convert,
+    host::{Host, Proposal},
+    status::{Reason, invalid},
+};
+
+/// `Kv.Rollback`.
+pub(super) async fn rollback(
+    host: &Arc<Host>,
+    request: v1::RollbackRequest,
+    author: String,
+    deadline: Instant,
+) -> Result<v1::RollbackResponse, Status> {
+    let range = convert::range(request.range)?;
+    let to = Revision::new(request.to)
+        .ok_or_else(|| invalid("the rollback names no revision; give one from 1 on"))?;
+    let note = if request.note.is_empty() {
+        format!("rollback to revision {to}")
+    } else {
+        request.note
+    };
+    // The caller's request id belongs to the first try alone: a repeat of the call gets that try's
+    // answer if it was applied. Later tries need none, because each holds only on its own view.
+    let mut id = request.request;
+    loop {
+        host.barrier(deadline).await?;
+        let state = host.replica.store().view();
+        let store = host.replica.store().clone();
+        let (planned, at) = (range.clone(), state.revision());
+        let operations =
+            past::on_blocking_thread(move || plan(&state, &store, &planned, to)).await?;
+        if operations.is_empty() && id.is_none() {
+            return Ok(v1::RollbackResponse {
+                header: host.header_now(),
+                revision: 0,
+                changed: 0,
+            });
+        }
+        let proposal = Proposal {
+            request: id.take(),
+            author: author.clone(),
+            note: note.clone(),
+            body: Body::Transact(v1::Transaction {
+                compare: vec![nothing_newer(&range, at)],
+                then: operations,
+                otherwise: Vec::new(),
+            }),
+        };
+        let reply = host.propose(proposal, deadline).await?.into_wire();
+        let Some(reply::Body::Transact(result)) = reply.body else {
+            return Err(unexpected());
+        };
+        if result.succeeded {
+            let changed = result.results.len() as u64;
+            return Ok(v1::RollbackResponse {
+                header: host.header(reply.revision),
+                revision: if changed == 0 { 0 } else { reply.revision },
+                changed,
+            });
+        }
+        if Instant::now() >= deadline {
+            return Err(Reason::Conflict.status(
+                "the keys kept changing, so nothing was rolled back; try again with a longer \
+                 deadline, or a narrower range",
+            ));
+        }
+    }
+}
+
+/// What brings the range back to `to`.
+fn plan(
+    state: &State,
+    store: &Store,
+    range: &KeyRange,
+    to: Revision,
+) -> Result<Vec<v1::Operation>, Status> {
+    let Some(now) = Revision::new(state.revision()) else {
+        return Ok(Vec::new());
+    };
+    let changed = past::changed(state, range, to, now)?;
+    if changed.len() > limits::TRANSACTION_OPERATIONS {
+        return Err(Reason::TooMany.status(format!(
+            "{} keys differ from revision {to}, and a rollback changes at most {} at once; \
+             nothing was changed; roll back narrower ranges one after the other",
+            changed.len(),
+            limits::TRANSACTION_OPERATIONS
+        )));
+    }
+    changed
+        .into_iter()
+        .map(|(then, now)| {
+            let kind = match (then, now) {
+                // A lease of back then may be gone: the value returns without it.
+                (Some(then), now) => Kind::Put(v1::PutOperation {
+                    key: then.key.to_bytes(),
+                    value: Some(past::value_of(store, &then)?.into()),
+                    keep_lease: now.is_some(),
+                    ..v1::PutOperation::default()
+                }),
+                (None, now) => Kind::Delete(v1::DeleteOperation {
+                    range: now.map(|now| KeyRange::single(&now.key).into()),
+                    previous: false,
+                }),
+            };
+            Ok(v1::Operation {
+                operation: Some(kind),
+            })
+        })
+        .collect()
+}
+
+/// Holds while no key of the range was put after `revision`.
+fn nothing_newer(range: &KeyRange, revision: u64) -> v1::Compare {
+    v1::Compare {
+        range: Some(range.clone().into()),
+        relation: v1::compare::Relation::Less.into(),
+        target: Some(v1::compare::Target::Modified(revision + 1)),
+    }
+}

@@ -1,0 +1,283 @@
+//! A whole node: a replica with everything that speaks for it, on one port.
+
+mod connection;
+mod founding;
+mod serving;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use holdfast_client::Client;
+use holdfast_proto::NodeName;
+use holdfast_raft::{Replica, ReplicaOptions};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::serving::Serving;
+use crate::{
+    dir::{DirError, NodeDir},
+    divergence, duties,
+    fence::Fence,
+    host::Host,
+    identity::{CertificateAuthority, Identity},
+    membership,
+    observe::InFlight,
+    peers::Peers,
+    renewals::Renewals,
+    session::Session,
+    tls::PeerDialer,
+};
+
+/// A running node. Dropping it without [`Node::shutdown`] is like losing its power.
+pub struct Node {
+    host: Arc<Host>,
+    dir: Arc<NodeDir>,
+    address: SocketAddr,
+    in_flight: InFlight,
+    serving: Serving,
+    local: mpsc::Sender<connection::Local>,
+    duties: TaskTracker,
+    /// Ends what runs beside the services, at the very last.
+    ended: CancellationToken,
+    founding: JoinHandle<()>,
+}
+
+/// Why a node did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Keys, certificates or settings in the node's folder.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// The address is taken, or is not this machine's.
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses the port, or give this node another \
+         address"
+    )]
+    Listen {
+        /// `HOST:PORT`.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The replica.
+    #[error("the replica did not start")]
+    Replica(#[from] holdfast_raft::StartError),
+    /// The services.
+    #[error("the services did not start: {0}")]
+    Services(String),
+}
+
+/// Why a node that runs cannot go on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the node had to stop: {why}")]
+pub struct Stopped {
+    /// What happened and what to do.
+    pub why: String,
+}
+
+impl Node {
+    /// Starts the node of a folder: opens its files, binds its port, begins to serve. A founder
+    /// forms its cluster of one on its first start. Returns before there is a leader; see
+    /// [`Node::ready`].
+    pub async fn start(dir: NodeDir) -> Result<Self, StartError> {
+        let configuration = dir.configuration().clone();
+        let tls = dir.tls(std::time::SystemTime::now())?;
+        let authority = Arc::new(dir.authority()?);
+        let listen = &configuration.listen;
+        let unbound = |source| StartError::Listen {
+            address: listen.clone(),
+            source,
+        };
+        let listener = TcpListener::bind(listen).await.map_err(unbound)?;
+        let address = listener.local_addr().map_err(unbound)?;
+        let dial = Arc::new(PeerDialer::new(tls.clone()));
+        let replica = Replica::start(ReplicaOptions {
+            fresh: dir.is_first_start(),
+            timing: holdfast_raft::Timing {
+                heartbeat_ms: configuration.timing.heartbeat_ms,
+                election_min_ms: configuration.timing.election_min_ms,
+                election_max_ms: configuration.timing.election_max_ms,
+            },
+            archive_after_bytes: configuration.archive_after_bytes,
+            ..ReplicaOptions::new(configuration.id, dir.data(), dial.clone())
+        })
+        .await?;
+        let host = Arc::new(Host {
+            replica,
+            cluster: configuration.cluster_id.as_str().into(),
+            id: configuration.id,
+            name: configuration.name.clone(),
+            peers: Peers::new(dial),
+            session: Session::new(),
+            renewals: Renewals::default(),
+            fence: Fence::down(),
+            closing: CancellationToken::new(),
+        });
+        let in_flight = InFlight::default();
+        let (local, locals) = mpsc::channel(LOCAL_CONNECTIONS);
+        let connections = connection::all(listener, &tls, locals);
+        let serving = Serving::begin(&host, authority, in_flight.clone(), connections)
+            .map_err(StartError::Services)?;
+        let duties = TaskTracker::new();
+        duties.spawn(duties::run(host.clone()));
+        duties.spawn(membership::run(host.clone()));
+        duties.spawn(divergence::run(host.clone()));
+        let dir = Arc::new(dir);
+        let founding = tokio::spawn(founding::run(host.clone(), dir.clone(), tls.identity().clone()));
+        let ended = CancellationToken::new();
+        duties.spawn(founding::renew_certificate(dir.clone(), tls, host.closing.clone()));
+        duties.close();
+        tracing::info!(node = %host.name, id = %host.id, %address, "the node listens");
+        Ok(Self {
+            host,
+            dir,
+            address,
+            in_flight,
+            serving,
+            local,
+            duties,
+            ended,
+            founding,
+        })
+    }
+
+    /// Where it listens for clients and peers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &NodeName {
+        &self.host.name
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &NodeDir {
+        &self.dir
+    }
+
+    /// Its replica, for tests and tools.
+    pub fn replica(&self) -> &Replica {
+        &self.host.replica
+    }
+
+    /// How it is, for as long as anybody wants to know.
+    pub fn health(&self) -> Health {
+        Health {
+            host: self.host.clone(),
+        }
+    }
+
+    /// A client of the cluster through this node, without a network between. Signs what it does
+    /// as `client/embedded`.
+    pub fn client(&self) -> Client {
+        let identity = Identity::Client {
+            cluster: self.host.cluster.to_string(),
+            name: "embedded".to_owned(),
+        };
+        let channel = connection::channel(self.local.clone(), identity);
+        Client::from_channel(channel, &self.host.cluster)
+    }
+
+    /// Returns when the node serves: it is a known member, and there is a leader.
+    pub async fn ready(&self) {
+        while self.health().ready().is_err() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Returns when the node cannot go on, and why.
+    pub async fn wait(&self) -> Stopped {
+        let mut failure = self.host.replica.failure();
+        tokio::select! {
+            failed = failure.wait_for(Option::is_some) => Stopped {
+                why: failed
+                    .ok()
+                    .and_then(|why| why.clone())
+                    .unwrap_or_else(|| "its replica is gone".to_owned()),
+            },
+            () = self.serving.ended() => Stopped {
+                why: "its services ended; see the log".to_owned(),
+            },
+        }
+    }
+
+    /// Stops in order: hands leadership over, answers what was asked, ends watches with a word to
+    /// go elsewhere, and leaves the mark of a clean stop.
+    pub async fn shutdown(self) {
+        tracing::info!(node = %self.host.name, "the node stops");
+        self.serving.report_stopping().await;
+        self.hand_over().await;
+        self.host.closing.cancel();
+        self.serving.stop_accepting();
+        if tokio::time::timeout(DRAIN, self.in_flight.drained()).await.is_err() {
+            tracing::warn!("some requests had no answer in time; their clients ask elsewhere");
+        }
+        self.duties.wait().await;
+        self.founding.abort();
+        self.host.replica.shutdown().await;
+        self.serving.end(LINGER).await;
+        self.ended.cancel();
+        tracing::info!(node = %self.host.name, "the node has stopped");
+    }
+
+    async fn hand_over(&self) {
+        let status = self.host.replica.status();
+        if status.leader != Some(self.host.id) || status.voters.len() < 2 {
+            return;
+        }
+        let deadline = std::time::Instant::now() + HAND_OVER;
+        match self.host.replica.transfer_leader(None, deadline).await {
+            Ok(leader) => tracing::info!(%leader, "leadership was handed over"),
+            Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
+        }
+    }
+}
+
+/// How a node is.
+#[derive(Clone)]
+pub struct Health {
+    host: Arc<Host>,
+}
+
+impl Health {
+    /// Whether the process is in order; else why it should be looked at.
+    pub fn alive(&self) -> Result<(), String> {
+        if let Some(why) = self.host.fence.reason() {
+            return Err(why.to_string());
+        }
+        match &*self.host.replica.failure().borrow() {
+            Some(why) => Err(why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether requests should be sent here; else why not.
+    pub fn ready(&self) -> Result<(), String> {
+        self.alive()?;
+        if self.host.closing.is_cancelled() {
+            return Err("the node is stopping".to_owned());
+        }
+        let (id, is_member) = (self.host.id, |id| {
+            self.host.read(|state| state.member(id).is_some_and(|member| !member.removed))
+        });
+        if !is_member(id) {
+            return Err("the node has not learned yet that it is a member".to_owned());
+        }
+        match self.host.leadership() {
+            leadership if leadership.leader == Some(id) && !leadership.is_self_ready => {
+                Err("the node leads, but is not ready yet".to_owned())
+            }
+            leadership if leadership.leader.is_none() => Err("no leader is known".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+const LOCAL_CONNECTIONS: usize = 16;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const HAND_OVER: Duration = Duration::from_secs(3);
+/// How long requests may take to end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long connections may take to close once every request has its answer.
+const LINGER: Duration = Duration::from_secs(1);

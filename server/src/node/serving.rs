@@ -1,0 +1,156 @@
+//! All gRPC services of a node on one set of connections.
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures::Stream;
+use holdfast_proto::{
+    DESCRIPTORS, limits,
+    peer::v1::node_server::NodeServer,
+    v1::{
+        cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
+        lock_server::LockServer, watch_server::WatchServer,
+    },
+};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{server::NamedService, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use super::connection::Connection;
+use crate::{
+    cluster::ClusterService,
+    host::Host,
+    identity::CertificateAuthority,
+    kv::KvService,
+    lease::LeaseService,
+    lock::LockService,
+    observe::{InFlight, Observe},
+    peer::PeerService,
+    watch::WatchService,
+};
+
+/// The services of one node, while they are served.
+pub(super) struct Serving {
+    health: HealthReporter,
+    /// Cancelled: no new connections, and the old ones are told to go elsewhere.
+    stop: CancellationToken,
+    /// Cancelled when nothing is served any more.
+    ended: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Serving {
+    /// Begins to serve `connections`.
+    pub(super) fn begin(
+        host: &Arc<Host>,
+        authority: Arc<CertificateAuthority>,
+        in_flight: InFlight,
+        connections: impl Stream<Item = io::Result<Connection>> + Send + 'static,
+    ) -> Result<Self, String> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| error.to_string())?;
+        let router = Server::builder()
+            .layer(Observe::new(host.clone(), in_flight))
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
+            .add_service(
+                KvServer::new(KvService::new(host.clone()))
+                    .max_decoding_message_size(limits::MESSAGE_BYTES),
+            )
+            .add_service(WatchServer::new(WatchService::new(host.clone())))
+            .add_service(LeaseServer::new(LeaseService::new(host.clone())))
+            .add_service(
+                LockServer::new(LockService::new(host.clone()))
+                    .max_decoding_message_size(limits::MESSAGE_BYTES),
+            )
+            .add_service(ClusterServer::new(ClusterService::new(host.clone(), authority)))
+            .add_service(NodeServer::new(PeerService::new(host.clone())))
+            .add_service(host.replica.service())
+            .add_service(health_service)
+            .add_service(reflection);
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped, end) = (stop.clone().cancelled_owned(), ended.clone());
+        tokio::spawn(report(host.clone(), health.clone()));
+        let task = tokio::spawn(async move {
+            if let Err(error) = router.serve_with_incoming_shutdown(connections, stopped).await {
+                tracing::error!(%error, "the services ended");
+            }
+            end.cancel();
+        });
+        Ok(Self {
+            health,
+            stop,
+            ended,
+            task: Mutex::new(Some(task)),
+        })
+    }
+
+    /// Health says from now on that requests should go elsewhere.
+    pub(super) async fn report_stopping(&self) {
+        set_all(&self.health, ServingStatus::NotServing).await;
+    }
+
+    /// No new connections; the old ones are told to go elsewhere, and end with their requests.
+    pub(super) fn stop_accepting(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the connections to close, but no longer than `most`.
+    pub(super) async fn end(&self, most: Duration) {
+        self.stop.cancel();
+        let Some(task) = self.task.lock().take() else {
+            return;
+        };
+        let abort = task.abort_handle();
+        if tokio::time::timeout(most, task).await.is_err() {
+            abort.abort();
+        }
+        self.ended.cancel();
+    }
+
+    /// Returns when nothing is served any more.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+/// Keeps the health service in line with the node: it serves once there is a leader, and never
+/// again once it is fenced.
+async fn report(host: Arc<Host>, health: HealthReporter) {
+    set_all(&health, ServingStatus::NotServing).await;
+    let mut leaderships = host.replica.leadership();
+    loop {
+        let serves = leaderships.borrow_and_update().leader.is_some();
+        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        set_all(&health, status).await;
+        tokio::select! {
+            changed = leaderships.changed() => if changed.is_err() { break },
+            _ = host.fence.raised() => break,
+            () = host.closing.cancelled() => break,
+        }
+    }
+    set_all(&health, ServingStatus::NotServing).await;
+}
+
+async fn set_all(health: &HealthReporter, status: ServingStatus) {
+    let services = [
+        "",
+        KvServer::<KvService>::NAME,
+        WatchServer::<WatchService>::NAME,
+        LeaseServer::<LeaseService>::NAME,
+        LockServer::<LockService>::NAME,
+        ClusterServer::<ClusterService>::NAME,
+    ];
+    for service in services {
+        health.set_service_status(service, status).await;
+    }
+}
+
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const STREAMS_PER_CONNECTION: u32 = 4_096;
