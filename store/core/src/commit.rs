@@ -1,0 +1,130 @@
+//! Making a decided set of writes the newest revision: the one place where the keyspace changes.
+
+use std::sync::Arc;
+
+use holdfast_proto::{Key, Revision, Timestamp};
+
+use crate::{
+    State,
+    apply::Work,
+    entry::{Entry, Retired, VersionId, VersionMeta},
+    hash::Digest,
+    keyspace::{present_bytes, replaced_bytes},
+    recent::{Change, ChangeEvent},
+    reply::{Reason, Refusal},
+    retention,
+};
+
+/// What every write of one command carries.
+#[derive(Clone)]
+pub(crate) struct Stamp {
+    pub(crate) revision: Revision,
+    pub(crate) author: Arc<str>,
+    pub(crate) note: Arc<str>,
+    pub(crate) at: Timestamp,
+}
+
+/// Writes of one revision, by key, each key once. `None`: the key goes.
+pub(crate) type Staged = Vec<(Key, Option<Arc<Entry>>)>;
+
+/// Whether the state has room for the writes. Pure deletions always have.
+pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> {
+    let (mut more, mut less, mut puts) = (0, 0, false);
+    for (key, now) in staged {
+        if let Some(before) = state.keys.current.get(key) {
+            less += present_bytes(key, before);
+            more += replaced_bytes(key, before);
+        }
+        if let Some(entry) = now {
+            puts = true;
+            more += present_bytes(key, entry);
+        }
+    }
+    let used = state.state_bytes();
+    if puts && more > less && used + (more - less) > state.limits.state_bytes {
+        let most = state.limits.state_bytes;
+        let message = format!(
+            "the store holds {used} of {most} bytes and has no room for this; delete keys, or keep \
+             less history"
+        );
+        return Err(Refusal::new(Reason::StateFull, message)
+            .numbers(used, most)
+            .limit("state bytes"));
+    }
+    Ok(())
+}
+
+/// Writes them. The caller has checked everything: this cannot fail half-way.
+pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mut Work) {
+    if staged.is_empty() {
+        return;
+    }
+    let mut events = Vec::with_capacity(staged.len());
+    for (key, now) in staged {
+        let before = match &now {
+            Some(entry) => state.keys.put(&key, Arc::clone(entry)),
+            None => {
+                let Some(current) = state.keys.current.get(&key) else {
+                    continue;
+                };
+                let deletion = deletion(current, stamp);
+                state.keys.delete(&key, deletion)
+            }
+        };
+        let lease = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.lease);
+        state.leases.rebind(&key, lease(&before), lease(&now));
+        if before.is_some() {
+            retention::trim(state, &key, work);
+        }
+        events.push(ChangeEvent { key, now, before });
+    }
+    state.revision = stamp.revision.get();
+    let change = Arc::new(Change {
+        revision: stamp.revision,
+        author: Arc::clone(&stamp.author),
+        note: Arc::clone(&stamp.note),
+        at: stamp.at,
+        events,
+    });
+    state.recent.push(Arc::clone(&change));
+    work.change = Some(change);
+    retention::keep_budget(state, work);
+    retire(state, work);
+}
+
+fn deletion(before: &Entry, stamp: &Stamp) -> VersionMeta {
+    VersionMeta {
+        revision: stamp.revision,
+        created: before.created,
+        version: before.version,
+        kind: None,
+        digest: Digest::NONE,
+        author: Arc::clone(&stamp.author),
+        note: Arc::clone(&stamp.note),
+        at: stamp.at,
+        lease: None,
+        bytes: 0,
+    }
+}
+
+/// Shrinks the window; hands out the values that leave memory with it.
+fn retire(state: &mut State, work: &mut Work) {
+    while let Some(change) = state.recent.pop_excess(&state.limits) {
+        for event in &change.events {
+            let Some(before) = &event.before else {
+                continue;
+            };
+            let id = VersionId {
+                key: event.key.clone(),
+                revision: before.modified,
+            };
+            if state.keys.older.contains_key(&id) {
+                work.retired.push(Retired {
+                    id,
+                    value: before.value.clone(),
+                    digest: before.digest,
+                });
+            }
+        }
+    }
+}

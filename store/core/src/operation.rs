@@ -1,0 +1,182 @@
+//! What a transaction is made of: compares, and the operations of its two branches.
+
+use holdfast_proto::{Key, KeyRange, LeaseId, Value};
+
+/// If every compare holds, `then` is done, or else `otherwise`; all of it in one revision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transaction {
+    /// All must hold. Those of nested transactions are decided up front as well, as etcd does.
+    pub compare: Vec<Compare>,
+    /// Done if they hold.
+    pub then: Vec<Operation>,
+    /// Done if one does not.
+    pub otherwise: Vec<Operation>,
+}
+
+/// One condition. Every key of the range must meet it; where there is none, one missing key (all
+/// its numbers 0) is compared, and a value never holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compare {
+    /// Which keys.
+    pub range: KeyRange,
+    /// How the key's property must stand to the target.
+    pub relation: Relation,
+    /// Which property, and what it is compared with.
+    pub target: Target,
+}
+
+/// How the key's property must stand to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The same.
+    Equal,
+    /// Different.
+    NotEqual,
+    /// The key's is greater. Values of two kinds have no order: never holds.
+    Greater,
+    /// The key's is less.
+    Less,
+}
+
+/// Which property of a key is compared, and with what.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// Puts since creation; 0: the key does not exist.
+    Version(u64),
+    /// The revision that created it.
+    Created(u64),
+    /// The revision of its newest version.
+    Modified(u64),
+    /// Its lease; 0: none.
+    Lease(u64),
+    /// Its value.
+    Value(Value),
+}
+
+/// One step of a transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// Read; sees what earlier steps wrote.
+    Range(RangeOperation),
+    /// Write one key.
+    Put(PutOperation),
+    /// Delete a range.
+    Delete(DeleteOperation),
+    /// A transaction inside.
+    Transaction(Transaction),
+}
+
+/// Reads a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeOperation {
+    /// Which keys.
+    pub range: KeyRange,
+    /// At most so many entries; 0: all.
+    pub limit: u64,
+    /// Without values.
+    pub keys_only: bool,
+    /// Without entries.
+    pub count_only: bool,
+}
+
+/// Writes one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutOperation {
+    /// The key.
+    pub key: Key,
+    /// Its new value; `None`: keep the value, the key must exist.
+    pub value: Option<Value>,
+    /// The lease it lives under.
+    pub lease: LeaseChoice,
+    /// Answer what was there before.
+    pub previous: bool,
+}
+
+/// The lease that a put binds its key to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaseChoice {
+    /// None: the key stays until it is deleted.
+    #[default]
+    Unbound,
+    /// The one it has; the key must exist.
+    Keep,
+    /// This one; it must exist.
+    Bound(LeaseId),
+}
+
+/// Deletes a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteOperation {
+    /// Which keys.
+    pub range: KeyRange,
+    /// Answer what was there before.
+    pub previous: bool,
+}
+
+impl Transaction {
+    /// How many operations it has, nested ones and those of both branches counted.
+    pub fn operations(&self) -> usize {
+        self.steps()
+            .map(|step| match step {
+                Operation::Transaction(inner) => 1 + inner.operations(),
+                _ => 1,
+            })
+            .sum()
+    }
+
+    /// How deep it is nested; 1: not.
+    pub fn depth(&self) -> usize {
+        let inner = self.steps().map(|step| match step {
+            Operation::Transaction(inner) => inner.depth(),
+            _ => 0,
+        });
+        1 + inner.max().unwrap_or(0)
+    }
+
+    /// How many compares it has, nested ones counted.
+    pub fn compares(&self) -> usize {
+        let inner = self.steps().map(|step| match step {
+            Operation::Transaction(inner) => inner.compares(),
+            _ => 0,
+        });
+        self.compare.len() + inner.sum::<usize>()
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Operation> {
+        self.then.iter().chain(&self.otherwise)
+    }
+}
+
+impl PutOperation {
+    /// Writes `value`, under no lease.
+    pub fn new(key: Key, value: Value) -> Self {
+        Self {
+            key,
+            value: Some(value),
+            lease: LeaseChoice::Unbound,
+            previous: false,
+        }
+    }
+}
+
+impl DeleteOperation {
+    /// Deletes `range`.
+    pub fn new(range: KeyRange) -> Self {
+        Self {
+            range,
+            previous: false,
+        }
+    }
+}
+
+impl RangeOperation {
+    /// Reads all of `range`.
+    pub fn new(range: KeyRange) -> Self {
+        Self {
+            range,
+            limit: 0,
+            keys_only: false,
+            count_only: false,
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! A whole state as rows, for archives: out with [`State::rows`], back with [`State::from_rows`].
+//!
+//! The rows carry what nodes agree on, no more: a state made from them has an empty window for
+//! watches. Values of older versions are not among them; the past has those.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_proto::{
+    Key, LeaseId, NodeId, Revision, SessionId, Timestamp, ValueKind,
+    log::v1::{self as wire, StateRow, state_row::Row},
+    v1,
+};
+
+use crate::{
+    State,
+    clock::Clock,
+    command::CommandError,
+    entry::{Found, VersionMeta},
+    hash::Digest,
+    limits::Limits,
+    member::{ClusterInfo, Member, Role},
+    recent::Recent,
+    reply::Reply,
+    retention::Policy,
+    session::Session,
+    token::{Token, TokenDigest},
+};
+
+/// Why rows are not a state. The archive is damaged or of a newer version: use another.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// A row is empty, or of a kind that this version does not know.
+    #[error("a row is of a kind not known here; the archive may be of a newer version")]
+    Unknown,
+    /// The first row is not the head, or there are two.
+    #[error("the rows do not begin with one head; the archive is damaged")]
+    Head,
+    /// A field makes no sense.
+    #[error("a {row} row is damaged: {what}")]
+    Damaged {
+        /// Of which kind.
+        row: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A field does not parse.
+    #[error("a row is damaged")]
+    Field(#[from] CommandError),
+    /// A row refers to one that is not there, or stands there twice.
+    #[error("the rows contradict each other: {0}; the archive is damaged")]
+    Contradiction(&'static str),
+}
+
+impl State {
+    /// Every row that nodes agree on, the head first.
+    pub fn rows(&self) -> impl Iterator<Item = StateRow> + '_ {
+        let row = |row| StateRow { row: Some(row) };
+        let keys = &self.keys;
+        let marks = keys
+            .totals
+            .iter()
+            .filter(|(_, totals)| totals.forgotten > 0);
+        std::iter::once(Row::Head(self.head()))
+            .chain(
+                self.policies
+                    .all
+                    .iter()
+                    .map(|(prefix, policy)| retention_row(prefix, policy)),
+            )
+            .chain(self.leases.all.iter().map(|(id, lease)| {
+                Row::Lease(wire::LeaseRow {
+                    lease: id.get(),
+                    ttl_ms: lease.ttl_ms,
+                    granted_at_ms: lease.granted_at.as_millis(),
+                })
+            }))
+            .chain(
+                keys.current
+                    .iter()
+                    .map(|(key, entry)| Row::Entry(entry.to_wire(key, true))),
+            )
+            .chain(
+                keys.older
+                    .iter()
+                    .map(|(id, meta)| Row::Version(version_row(&id.key, meta))),
+            )
+            .chain(marks.map(|(key, totals)| {
+                Row::Mark(wire::MarkRow {
+                    key: key.to_bytes(),
+                    forgotten: totals.forgotten,
+                })
+            }))
+            .chain(self.sessions.all.iter().map(|(id, session)| {
+                Row::Session(wire::SessionRow {
+                    session: Bytes::copy_from_slice(id.as_bytes()),
+                    floor: session.floor,
+                    seen_ms: session.seen_ms,
+                })
+            }))
+            .chain(
+                self.sessions
+                    .answers
+                    .iter()
+                    .map(|((id, sequence), answer)| {
+                        Row::Answer(wire::AnswerRow {
+                            session: Bytes::copy_from_slice(id.as_bytes()),
+                            sequence: *sequence,
+                            reply: answer.reply.clone().map(Reply::into_wire),
+                        })
+                    }),
+            )
+            .chain(self.members.all.values().map(|member| {
+                Row::Member(wire::MemberRow {
+                    member: Some(member.to_wire()),
+                    public_key: member.public_key.clone(),
+                    removed: member.removed,
+                })
+            }))
+            .chain(
+                self.tokens
+                    .all
+                    .iter()
+                    .map(|(digest, token)| token_row(digest, token)),
+            )
+            .map(row)
+    }
+
+    /// The state that gave these rows.
+    pub fn from_rows(rows: impl IntoIterator<Item = StateRow>) -> Result<Self, RowError> {
+        Self::from_rows_with_limits(rows, Limits::default())
+    }
+
+    /// As [`State::from_rows`], with other limits than all clusters have: for tests.
+    pub fn from_rows_with_limits(
+        rows: impl IntoIterator<Item = StateRow>,
+        limits: Limits,
+    ) -> Result<Self, RowError> {
+        let mut state = Self::with_limits(limits);
+        let mut rows = rows.into_iter();
+        match rows.next().and_then(|row| row.row) {
+            Some(Row::Head(head)) => state.restore_head(head),
+            _ => return Err(RowError::Head),
+        }
+        let mut answers = Vec::new();
+        for row in rows {
+            match row.row.ok_or(RowError::Unknown)? {
+                // An answer counts for its session, which must be there first.
+                Row::Answer(answer) => answers.push(answer),
+                row => state.restore(row)?,
+            }
+        }
+        for answer in answers {
+            state.restore_answer(answer)?;
+        }
+        state.bind_leases()?;
+        if !state.keys.restore_order() {
+            return Err(RowError::Contradiction(
+                "an older version has nothing after it",
+            ));
+        }
+        Ok(state)
+    }
+
+    fn head(&self) -> wire::StateHead {
+        let cluster = self.members.cluster.as_ref();
+        wire::StateHead {
+            revision: self.revision,
+            compacted: self.compacted,
+            clock_ms: self.clock.now.as_millis(),
+            steady_ms: self.clock.steady_ms,
+            sweep_from: self.sweep_from.clone(),
+            cluster_id: cluster.map_or_else(String::new, |cluster| cluster.id.to_string()),
+            cluster_name: cluster.map_or_else(String::new, |cluster| cluster.name.to_string()),
+            next_member: self.members.next,
+        }
+    }
+
+    fn restore_head(&mut self, head: wire::StateHead) {
+        self.revision = head.revision;
+        self.compacted = head.compacted;
+        self.clock = Clock {
+            now: Timestamp::from_millis(head.clock_ms),
+            steady_ms: head.steady_ms,
+        };
+        self.sweep_from = Bytes::copy_from_slice(&head.sweep_from);
+        self.members.next = head.next_member;
+        self.recent = Recent::starting_at(head.revision + 1);
+        if !head.cluster_id.is_empty() {
+            self.members.cluster = Some(ClusterInfo {
+                id: head.cluster_id.into(),
+                name: head.cluster_name.into(),
+            });
+        }
+    }
+
+    fn restore(&mut self, row: Row) -> Result<(), RowError> {
+        match row {
+            Row::Head(_) => return Err(RowError::Head),
+            Row::Entry(row) => self.restore_entry(row)?,
+            Row::Version(row) => self.restore_version(row)?,
+            Row::Mark(row) => {
+                let key = parse_key(&row.key)?;
+                self.keys.restore_mark(&key, row.forgotten);
+            }
+            Row::Retention(row) => {
+                let retention = row.retention.map(Into::into);
+                let policy = Policy {
+                    retention,
+                    floor: row.floor,
+                };
+                self.policies
+                    .insert(Bytes::copy_from_slice(&row.prefix), policy);
+            }
+            Row::Lease(row) => {
+                let id = LeaseId::new(row.lease).ok_or(damaged("lease", "it has no id"))?;
+                let granted_at = Timestamp::from_millis(row.granted_at_ms);
+                self.leases.insert(id, row.ttl_ms, granted_at);
+            }
+            Row::Session(row) => {
+                let id = session_id(&row.session)?;
+                let session = Session {
+                    floor: row.floor,
+                    seen_ms: row.seen_ms,
+                    bytes: 0,
+                };
+                self.sessions.insert_session(id, session);
+            }
+            Row::Answer(row) => self.restore_answer(row)?,
+            Row::Member(row) => self.members.set(member(row)?),
+            Row::Token(row) => {
+                let digest = row.digest[..].try_into();
+                let digest = digest.map_err(|_| damaged("token", "its digest is not 32 bytes"))?;
+                let token = Token {
+                    role: Role::from_wire(row.role()).ok_or(damaged("token", "it has no role"))?,
+                    expires: Timestamp::from_millis(row.expires_at_ms),
+                    name: match row.name.is_empty() {
+                        true => None,
+                        false => Some(row.name.parse().map_err(CommandError::from)?),
+                    },
+                };
+                self.tokens.insert(TokenDigest::from_bytes(digest), token);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_entry(&mut self, row: v1::Entry) -> Result<(), RowError> {
+        if row.value.is_none() {
+            return Err(damaged("entry", "it has no value"));
+        }
+        let Found { key, entry } = Found::try_from(row)?;
+        if entry.modified.get() > self.revision {
+            return Err(damaged("entry", "it is newer than the state"));
+        }
+        let mut entry = Arc::unwrap_or_clone(entry);
+        entry.author = self.authors.intern(entry.author);
+        // The row may share the buffer of a whole archive block, which it must not keep alive.
+        if let holdfast_proto::Value::Bytes(bytes) = &mut entry.value {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+        let key = parse_key(&key.to_bytes())?;
+        if !self.keys.restore_entry(key, entry) {
+            return Err(RowError::Contradiction("a key stands there twice"));
+        }
+        Ok(())
+    }
+
+    fn restore_version(&mut self, row: wire::VersionRow) -> Result<(), RowError> {
+        let key = parse_key(&row.key)?;
+        let revision =
+            |number| Revision::new(number).ok_or(damaged("version", "it has no revision"));
+        let kind: Option<ValueKind> = match row.kind.is_empty() {
+            true => None,
+            false => Some(
+                row.kind
+                    .parse()
+                    .map_err(|_| damaged("version", "its kind is not known"))?,
+            ),
+        };
+        let digest = match kind {
+            None => Digest::NONE,
+            Some(_) => {
+                let digest = row.digest[..].try_into();
+                Digest::from_bytes(
+                    digest.map_err(|_| damaged("version", "its digest is not 32 bytes"))?,
+                )
+            }
+        };
+        let meta = VersionMeta {
+            revision: revision(row.revision)?,
+            created: revision(row.created)?,
+            version: row.version,
+            kind,
+            digest,
+            author: self.authors.intern(row.author.into()),
+            note: row.note.into(),
+            at: Timestamp::from_millis(row.at_ms),
+            lease: LeaseId::new(row.lease),
+            bytes: row.bytes,
+        };
+        if !self.keys.restore_version(&key, meta) {
+            return Err(RowError::Contradiction("a version stands there twice"));
+        }
+        Ok(())
+    }
+
+    fn restore_answer(&mut self, row: wire::AnswerRow) -> Result<(), RowError> {
+        let id = session_id(&row.session)?;
+        if !self.sessions.all.contains_key(&id) {
+            return Err(RowError::Contradiction("an answer has no session"));
+        }
+        let reply = row.reply.map(Reply::from_wire).transpose()?;
+        self.sessions.insert_answer(id, row.sequence, reply);
+        Ok(())
+    }
+
+    /// A lease's keys are those that name it.
+    fn bind_leases(&mut self) -> Result<(), RowError> {
+        for (key, entry) in &self.keys.current {
+            if entry
+                .lease
+                .is_some_and(|id| !self.leases.all.contains_key(&id))
+            {
+                return Err(RowError::Contradiction("a key's lease is not there"));
+            }
+            self.leases.rebind(key, None, entry.lease);
+        }
+        Ok(())
+    }
+}
+
+fn retention_row(prefix: &Bytes, policy: &Policy) -> Row {
+    Row::Retention(wire::RetentionRow {
+        prefix: prefix.clone(),
+        retention: policy.retention.map(Into::into),
+        floor: policy.floor,
+    })
+}
+
+fn version_row(key: &Key, meta: &VersionMeta) -> wire::VersionRow {
+    wire::VersionRow {
+        key: key.to_bytes(),
+        revision: meta.revision.get(),
+        created: meta.created.get(),
+        version: meta.version,
+        kind: meta.kind.map_or("", ValueKind::as_str).into(),
+        digest: match meta.kind {
+            None => Bytes::new(),
+            Some(_) => Bytes::copy_from_slice(meta.digest.as_bytes()),
+        },
+        author: meta.author.to_string(),
+        note: meta.note.to_string(),
+        at_ms: meta.at.as_millis(),
+        lease: meta.lease.map_or(0, LeaseId::get),
+        bytes: meta.bytes,
+    }
+}
+
+fn token_row(digest: &TokenDigest, token: &Token) -> Row {
+    Row::Token(wire::TokenRow {
+        digest: Bytes::copy_from_slice(digest.as_bytes()),
+        role: token.role.to_wire().into(),
+        expires_at_ms: token.expires.as_millis(),
+        name: token
+            .name
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+    })
+}
+
+fn member(row: wire::MemberRow) -> Result<Member, RowError> {
+    let known = row.member.ok_or(damaged("member", "it is empty"))?;
+    Ok(Member {
+        id: NodeId(known.id),
+        role: Role::from_wire(known.role()).ok_or(damaged("member", "it has no role"))?,
+        name: known.name.parse().map_err(CommandError::from)?,
+        address: known.address.into(),
+        public_key: Bytes::copy_from_slice(&row.public_key),
+        joined_at: Timestamp::from_millis(known.joined_at_ms),
+        removed: row.removed,
+    })
+}
+
+fn session_id(bytes: &[u8]) -> Result<SessionId, RowError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| damaged("session", "its id is not 16 bytes"))?;
+    Ok(SessionId::from_bytes(bytes))
+}
+
+fn parse_key(bytes: &Bytes) -> Result<Key, RowError> {
+    Ok(crate::command::parse_key(bytes).map_err(CommandError::from)?)
+}
+
+fn damaged(row: &'static str, what: &'static str) -> RowError {
+    RowError::Damaged { row, what }
+}

@@ -1,0 +1,407 @@
+//! Carrying out puts, deletions and transactions: first decide everything against the state as it
+//! is, gathering the writes; only then commit them, all in one revision. A refusal changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use holdfast_proto::{Key, KeyRange, LeaseId, Value};
+
+use crate::{
+    State,
+    command::{Delete, Expected, Put},
+    commit::{Staged, Stamp},
+    entry::{Entry, Found},
+    hash::Digest,
+    lease,
+    operation::{
+        Compare, DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Relation,
+        Target, Transaction,
+    },
+    reply::{
+        DeleteResult, OperationResult, PutResult, RangeResult, Reason, Refusal, TransactionResult,
+        founds_bytes,
+    },
+};
+
+/// Largest answer of one command, bytes: it must fit in a message.
+const ANSWER_BYTES: u64 = (holdfast_proto::limits::MESSAGE_BYTES / 2) as u64;
+
+/// One put, decided.
+pub(crate) fn put(
+    state: &State,
+    stamp: &Stamp,
+    command: Put,
+) -> Result<(PutResult, Staged), Refusal> {
+    let current = state.keys.current.get(&command.put.key);
+    check_expected(&command.put.key, current, command.expected)?;
+    let (entry, result) = put_entry(state, stamp, &command.put, current)?;
+    Ok((result, vec![(command.put.key, Some(entry))]))
+}
+
+/// One deletion, decided.
+pub(crate) fn delete(state: &State, command: &Delete) -> Result<(DeleteResult, Staged), Refusal> {
+    let range = &command.delete.range;
+    if let Some(expected) = command.expected {
+        let Some(key) = range.as_single() else {
+            return Err(Refusal::new(
+                Reason::Invalid,
+                "an expected revision goes with one key; delete a range without it",
+            ));
+        };
+        if let Ok(key) = Key::new(key.clone()) {
+            check_expected(&key, state.keys.current.get(&key), Some(expected))?;
+        }
+    }
+    let mut result = DeleteResult::default();
+    let mut staged = Staged::new();
+    for (key, entry) in state.keys.range(range) {
+        result.deleted += 1;
+        if command.delete.previous {
+            result.previous.push(Found {
+                key: key.clone(),
+                entry: Arc::clone(entry),
+            });
+        }
+        staged.push((key.clone(), None));
+    }
+    check_answer(founds_bytes(&result.previous, false))?;
+    Ok((result, staged))
+}
+
+/// A transaction, decided.
+pub(crate) fn transact(
+    state: &State,
+    stamp: &Stamp,
+    transaction: &Transaction,
+) -> Result<(TransactionResult, Staged), Refusal> {
+    check_duplicates(transaction)?;
+    let mut decisions = Vec::new();
+    decide(state, transaction, &mut decisions);
+    let mut decisions = decisions.into_iter();
+    let mut run = Run {
+        state,
+        stamp,
+        writes: BTreeMap::new(),
+        answer_bytes: 0,
+    };
+    let result = run.transaction(transaction, &mut decisions)?;
+    // A key that was put and deleted on the way, and not there before, has not changed.
+    let changed =
+        |(key, now): &(Key, Option<_>)| now.is_some() || state.keys.current.contains_key(key);
+    Ok((result, run.writes.into_iter().filter(changed).collect()))
+}
+
+fn check_expected(
+    key: &Key,
+    current: Option<&Arc<Entry>>,
+    expected: Option<Expected>,
+) -> Result<(), Refusal> {
+    let Some(expected) = expected.map(Expected::number) else {
+        return Ok(());
+    };
+    let found = current.map_or(0, |entry| entry.modified.get());
+    if found == expected {
+        return Ok(());
+    }
+    let message = match (found, expected) {
+        (0, _) => format!("{key} does not exist, but was expected at revision {expected}"),
+        (_, 0) => format!("{key} exists already, at revision {found}"),
+        _ => format!("{key} is at revision {found}, not {expected}"),
+    };
+    let message = format!("{message}; nothing was written: read it again, then decide");
+    Err(Refusal::new(Reason::Conflict, message)
+        .about(key)
+        .numbers(found, expected))
+}
+
+/// The entry that a put makes out of what is there.
+fn put_entry(
+    state: &State,
+    stamp: &Stamp,
+    put: &PutOperation,
+    current: Option<&Arc<Entry>>,
+) -> Result<(Arc<Entry>, PutResult), Refusal> {
+    let missing = || {
+        let message = format!(
+            "{} does not exist, so there is nothing to keep; put a value",
+            put.key
+        );
+        Refusal::new(Reason::KeyMissing, message).about(&put.key)
+    };
+    let lease = match put.lease {
+        LeaseChoice::Unbound => None,
+        LeaseChoice::Keep => current.ok_or_else(missing)?.lease,
+        LeaseChoice::Bound(id) => {
+            state
+                .leases
+                .check(id)
+                .map_err(|_| lease::missing(id).about(&put.key))?;
+            Some(id)
+        }
+    };
+    let (value, digest) = match &put.value {
+        Some(value) => (value.clone(), Digest::of(value)),
+        None => {
+            let current = current.ok_or_else(missing)?;
+            (current.value.clone(), current.digest)
+        }
+    };
+    let entry = Entry {
+        value,
+        digest,
+        created: current.map_or(stamp.revision, |entry| entry.created),
+        modified: stamp.revision,
+        version: current.map_or(0, |entry| entry.version) + 1,
+        lease,
+        author: Arc::clone(&stamp.author),
+        note: Arc::clone(&stamp.note),
+        at: stamp.at,
+    };
+    let previous = current.filter(|_| put.previous);
+    let previous = previous.map(|entry| Found {
+        key: put.key.clone(),
+        entry: Arc::clone(entry),
+    });
+    Ok((Arc::new(entry), PutResult { previous }))
+}
+
+/// No key may be put twice, or put and deleted, by what one transaction can do. Branches that
+/// exclude each other may both put it. (etcd's rule.)
+fn check_duplicates(transaction: &Transaction) -> Result<(), Refusal> {
+    let then = written(&transaction.then)?;
+    written(&transaction.otherwise).map(|_| drop(then))
+}
+
+#[derive(Default)]
+struct Written<'a> {
+    puts: BTreeSet<&'a Key>,
+    deletes: Vec<&'a KeyRange>,
+}
+
+fn written(steps: &[Operation]) -> Result<Written<'_>, Refusal> {
+    let mut all = Written::default();
+    for step in steps {
+        if let Operation::Delete(delete) = step {
+            all.deletes.push(&delete.range);
+        }
+    }
+    for step in steps {
+        let Operation::Transaction(inner) = step else {
+            continue;
+        };
+        let then = written(&inner.then)?;
+        let otherwise = written(&inner.otherwise)?;
+        for &key in then.puts.union(&otherwise.puts) {
+            all.check(key)?;
+        }
+        all.puts.extend(then.puts);
+        all.puts.extend(otherwise.puts);
+        all.deletes.extend(then.deletes);
+        all.deletes.extend(otherwise.deletes);
+    }
+    for step in steps {
+        if let Operation::Put(put) = step {
+            all.check(&put.key)?;
+            all.puts.insert(&put.key);
+        }
+    }
+    Ok(all)
+}
+
+impl Written<'_> {
+    fn check(&self, key: &Key) -> Result<(), Refusal> {
+        let deleted = self
+            .deletes
+            .iter()
+            .any(|range| range.contains(key.as_bytes()));
+        if deleted || self.puts.contains(key) {
+            let message = format!("the transaction writes {key} more than once; write it once");
+            return Err(Refusal::new(Reason::DuplicateKey, message).about(key));
+        }
+        Ok(())
+    }
+}
+
+/// Decides every compare on the way, before anything is written, as etcd does.
+fn decide(state: &State, transaction: &Transaction, decisions: &mut Vec<bool>) {
+    let holds = transaction
+        .compare
+        .iter()
+        .all(|compare| holds(state, compare));
+    decisions.push(holds);
+    for step in if holds {
+        &transaction.then
+    } else {
+        &transaction.otherwise
+    } {
+        if let Operation::Transaction(inner) = step {
+            decide(state, inner, decisions);
+        }
+    }
+}
+
+fn holds(state: &State, compare: &Compare) -> bool {
+    let mut found = state.keys.range(&compare.range).peekable();
+    if found.peek().is_none() {
+        return holds_for(compare, None);
+    }
+    found.all(|(_, entry)| holds_for(compare, Some(entry)))
+}
+
+fn holds_for(compare: &Compare, entry: Option<&Entry>) -> bool {
+    use std::cmp::Ordering;
+    let number = |of: fn(&Entry) -> u64| entry.map_or(0, of);
+    let order = match &compare.target {
+        Target::Version(target) => Some(number(|entry| entry.version).cmp(target)),
+        Target::Created(target) => Some(number(|entry| entry.created.get()).cmp(target)),
+        Target::Modified(target) => Some(number(|entry| entry.modified.get()).cmp(target)),
+        Target::Lease(target) => {
+            Some(number(|entry| entry.lease.map_or(0, LeaseId::get)).cmp(target))
+        }
+        Target::Value(target) => match entry {
+            None => return false,
+            Some(entry) => compare_values(&entry.value, target),
+        },
+    };
+    match compare.relation {
+        Relation::Equal => order == Some(Ordering::Equal),
+        Relation::NotEqual => order != Some(Ordering::Equal),
+        Relation::Greater => order == Some(Ordering::Greater),
+        Relation::Less => order == Some(Ordering::Less),
+    }
+}
+
+/// `None`: of two kinds.
+fn compare_values(one: &Value, other: &Value) -> Option<std::cmp::Ordering> {
+    match (one, other) {
+        (Value::Text(one), Value::Text(other)) | (Value::Json(one), Value::Json(other)) => {
+            Some(one.cmp(other))
+        }
+        (Value::Integer(one), Value::Integer(other)) => Some(one.cmp(other)),
+        (Value::Float(one), Value::Float(other)) => one.partial_cmp(other),
+        (Value::Boolean(one), Value::Boolean(other)) => Some(one.cmp(other)),
+        (Value::Bytes(one), Value::Bytes(other)) => Some(one.cmp(other)),
+        (Value::List(one), Value::List(other)) => Some(one.cmp(other)),
+        _ => None,
+    }
+}
+
+fn check_answer(bytes: u64) -> Result<(), Refusal> {
+    if bytes <= ANSWER_BYTES {
+        return Ok(());
+    }
+    let message =
+        format!("the answer would have more than {ANSWER_BYTES} bytes; read less at once");
+    Err(Refusal::new(Reason::TooLarge, message)
+        .numbers(bytes, ANSWER_BYTES)
+        .limit("answer bytes"))
+}
+
+/// A transaction on its way: the state, and what was written so far on top of it.
+struct Run<'a> {
+    state: &'a State,
+    stamp: &'a Stamp,
+    writes: BTreeMap<Key, Option<Arc<Entry>>>,
+    answer_bytes: u64,
+}
+
+impl Run<'_> {
+    fn transaction(
+        &mut self,
+        transaction: &Transaction,
+        decisions: &mut impl Iterator<Item = bool>,
+    ) -> Result<TransactionResult, Refusal> {
+        let succeeded = decisions.next().unwrap_or(false);
+        let steps = if succeeded {
+            &transaction.then
+        } else {
+            &transaction.otherwise
+        };
+        let mut results = Vec::with_capacity(steps.len());
+        for step in steps {
+            results.push(match step {
+                Operation::Range(range) => OperationResult::Range(self.range(range)?),
+                Operation::Put(put) => OperationResult::Put(self.put(put)?),
+                Operation::Delete(delete) => OperationResult::Delete(self.delete(delete)?),
+                Operation::Transaction(inner) => {
+                    OperationResult::Transaction(self.transaction(inner, decisions)?)
+                }
+            });
+        }
+        Ok(TransactionResult { succeeded, results })
+    }
+
+    fn range(&mut self, operation: &RangeOperation) -> Result<RangeResult, Refusal> {
+        let limit = match usize::try_from(operation.limit) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(limit) => limit,
+        };
+        let mut entries = self.view(&operation.range);
+        let count = entries.len();
+        entries.truncate(if operation.count_only { 0 } else { limit });
+        let keys_only = operation.keys_only && !entries.is_empty();
+        self.account(&entries, keys_only)?;
+        Ok(RangeResult {
+            more: !operation.count_only && entries.len() < count,
+            count: count as u64,
+            keys_only,
+            entries,
+        })
+    }
+
+    fn put(&mut self, put: &PutOperation) -> Result<PutResult, Refusal> {
+        let current = match self.writes.get(&put.key) {
+            Some(written) => written.as_ref(),
+            None => self.state.keys.current.get(&put.key),
+        };
+        let (entry, result) = put_entry(self.state, self.stamp, put, current)?;
+        self.account(result.previous.as_slice(), false)?;
+        self.writes.insert(put.key.clone(), Some(entry));
+        Ok(result)
+    }
+
+    fn delete(&mut self, delete: &DeleteOperation) -> Result<DeleteResult, Refusal> {
+        let mut found = self.view(&delete.range);
+        for found in &found {
+            self.writes.insert(found.key.clone(), None);
+        }
+        let deleted = found.len() as u64;
+        if !delete.previous {
+            found.clear();
+        }
+        self.account(&found, false)?;
+        Ok(DeleteResult {
+            deleted,
+            previous: found,
+        })
+    }
+
+    /// The range as earlier steps left it, by key.
+    fn view(&self, range: &KeyRange) -> Vec<Found> {
+        let found = |(key, entry): (&Key, &Arc<Entry>)| Found {
+            key: key.clone(),
+            entry: Arc::clone(entry),
+        };
+        let state = self.state.keys.range(range);
+        if self.writes.is_empty() {
+            return state.map(found).collect();
+        }
+        let mut view: Vec<Found> = state
+            .filter(|(key, _)| !self.writes.contains_key(*key))
+            .map(found)
+            .collect();
+        if let Some(bounds) = range.bounds() {
+            let written = self.writes.range::<[u8], _>(bounds);
+            view.extend(written.filter_map(|(key, now)| Some(found((key, now.as_ref()?)))));
+            view.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        }
+        view
+    }
+
+    fn account(&mut self, founds: &[Found], keys_only: bool) -> Result<(), Refusal> {
+        self.answer_bytes += founds_bytes(founds, keys_only);
+        check_answer(self.answer_bytes)
+    }
+}

@@ -1,0 +1,278 @@
+//! Commands.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_proto::{
+    LeaseId, NodeId, NodeName, RequestId, Timestamp, limits,
+    log::v1::{self as wire, command::Body as Wire},
+    v1,
+};
+
+use crate::{
+    command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most},
+    member::Role,
+    retention::Retention,
+    token::TokenDigest,
+};
+
+impl TryFrom<wire::Command> for Command {
+    type Error = CommandError;
+
+    fn try_from(wire: wire::Command) -> Result<Self, CommandError> {
+        most(
+            "the note",
+            "note bytes",
+            wire.note.len(),
+            limits::NOTE_BYTES,
+        )?;
+        most(
+            "the author",
+            "author bytes",
+            wire.author.len(),
+            limits::AUTHOR_BYTES,
+        )?;
+        Ok(Self {
+            request: wire.request.as_ref().map(RequestId::try_from).transpose()?,
+            author: wire.author.into(),
+            note: wire.note.into(),
+            body: parse_body(
+                wire.body
+                    .ok_or(CommandError::Missing("the command is empty"))?,
+            )?,
+        })
+    }
+}
+
+fn parse_body(body: Wire) -> Result<Body, CommandError> {
+    Ok(match body {
+        Wire::Transact(transaction) => Body::Transact(transaction.try_into()?),
+        Wire::Put(put) => Body::Put(Put {
+            put: put
+                .put
+                .ok_or(CommandError::Missing("the put is empty"))?
+                .try_into()?,
+            expected: put.expected.map(Expected::from_number),
+        }),
+        Wire::Delete(delete) => Body::Delete(parse_delete(delete)?),
+        Wire::Compact(compact) => Body::Compact(compact.revision),
+        Wire::SetRetention(set) => {
+            most(
+                "the prefix",
+                "key bytes",
+                set.prefix.len(),
+                limits::KEY_BYTES,
+            )?;
+            Body::SetRetention {
+                prefix: Bytes::copy_from_slice(&set.prefix),
+                retention: set.retention.map(Retention::from),
+            }
+        }
+        Wire::LeaseGrant(grant) => Body::LeaseGrant {
+            lease: parse_lease(grant.lease)?,
+            ttl_ms: grant.ttl_ms,
+        },
+        Wire::LeaseRevoke(revoke) => Body::LeaseRevoke(parse_lease(revoke.lease)?),
+        Wire::LeaseExpire(expire) => Body::LeaseExpire {
+            term: expire.term,
+            leases: expire
+                .leases
+                .into_iter()
+                .map(parse_lease)
+                .collect::<Result<_, _>>()?,
+        },
+        Wire::TokenCreate(create) => Body::TokenCreate {
+            digest: parse_digest(&create.digest)?,
+            role: parse_role(create.role)?.ok_or(CommandError::Missing("the role is not set"))?,
+            expires: Timestamp::from_millis(create.expires_at_ms),
+            name: (!create.name.is_empty())
+                .then(|| create.name.parse())
+                .transpose()?,
+        },
+        Wire::MemberAdmit(admit) => Body::MemberAdmit {
+            token: parse_digest(&admit.token_digest)?,
+            name: admit.name.parse()?,
+            address: parse_address(admit.address)?,
+            public_key: parse_public_key(&admit.public_key)?,
+        },
+        Wire::MemberUpdate(update) => Body::MemberUpdate {
+            id: NodeId(update.id),
+            address: (!update.address.is_empty())
+                .then(|| parse_address(update.address))
+                .transpose()?,
+            role: parse_role(update.role)?,
+        },
+        Wire::MemberRemove(remove) => Body::MemberRemove(NodeId(remove.id)),
+        Wire::ClusterInit(init) => Body::ClusterInit(Box::new(parse_founding(init)?)),
+        Wire::Tick(wire::Tick {}) => Body::Tick,
+    })
+}
+
+fn parse_delete(wire: wire::Delete) -> Result<Delete, CommandError> {
+    let delete: crate::operation::DeleteOperation = wire
+        .delete
+        .ok_or(CommandError::Missing("the deletion is empty"))?
+        .try_into()?;
+    if wire.expected.is_some() && delete.range.as_single().is_none() {
+        return Err(CommandError::Invalid(
+            "an expected revision goes with one key; delete a range without it",
+        ));
+    }
+    Ok(Delete {
+        delete,
+        expected: wire.expected.map(Expected::from_number),
+    })
+}
+
+fn parse_founding(wire: wire::ClusterInit) -> Result<Founding, CommandError> {
+    let founder = wire
+        .founder
+        .ok_or(CommandError::Missing("the founder is not set"))?;
+    if wire.cluster_id.is_empty() || founder.id == 0 {
+        return Err(CommandError::Missing(
+            "the cluster's id or its founder's is not set",
+        ));
+    }
+    most(
+        "the cluster's id",
+        "name bytes",
+        wire.cluster_id.len(),
+        limits::AUTHOR_BYTES,
+    )?;
+    most(
+        "the cluster's name",
+        "name bytes",
+        wire.cluster_name.len(),
+        limits::AUTHOR_BYTES,
+    )?;
+    Ok(Founding {
+        cluster_id: wire.cluster_id.into(),
+        cluster_name: wire.cluster_name.into(),
+        founder: NodeId(founder.id),
+        name: founder.name.parse()?,
+        address: parse_address(founder.address)?,
+        public_key: parse_public_key(&wire.public_key)?,
+    })
+}
+
+fn parse_lease(number: u64) -> Result<LeaseId, CommandError> {
+    LeaseId::new(number).ok_or(CommandError::Missing("the lease is not set"))
+}
+
+fn parse_digest(bytes: &[u8]) -> Result<TokenDigest, CommandError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| CommandError::Invalid("a token's digest has 32 bytes"))?;
+    Ok(TokenDigest::from_bytes(bytes))
+}
+
+/// `None`: not set.
+fn parse_role(number: i32) -> Result<Option<Role>, CommandError> {
+    match v1::Role::try_from(number) {
+        Ok(role) => Ok(Role::from_wire(role)),
+        Err(_) => Err(CommandError::Missing("the role is not known here")),
+    }
+}
+
+fn parse_address(address: String) -> Result<Arc<str>, CommandError> {
+    most(
+        "the address",
+        "address bytes",
+        address.len(),
+        limits::ADDRESS_BYTES,
+    )?;
+    if address.is_empty() {
+        return Err(CommandError::Missing("the address is not set"));
+    }
+    Ok(address.into())
+}
+
+fn parse_public_key(bytes: &Bytes) -> Result<Bytes, CommandError> {
+    most(
+        "the public key",
+        "public key bytes",
+        bytes.len(),
+        limits::PUBLIC_KEY_BYTES,
+    )?;
+    Ok(Bytes::copy_from_slice(bytes))
+}
+
+impl From<Command> for wire::Command {
+    fn from(command: Command) -> Self {
+        Self {
+            request: command.request.map(v1::RequestId::from),
+            author: command.author.to_string(),
+            note: command.note.to_string(),
+            body: Some(body_to_wire(command.body)),
+        }
+    }
+}
+
+fn body_to_wire(body: Body) -> Wire {
+    match body {
+        Body::Transact(transaction) => Wire::Transact(transaction.into()),
+        Body::Put(put) => Wire::Put(wire::Put {
+            put: Some(put.put.into()),
+            expected: put.expected.map(Expected::number),
+        }),
+        Body::Delete(delete) => Wire::Delete(wire::Delete {
+            delete: Some(delete.delete.into()),
+            expected: delete.expected.map(Expected::number),
+        }),
+        Body::Compact(revision) => Wire::Compact(wire::Compact { revision }),
+        Body::SetRetention { prefix, retention } => Wire::SetRetention(wire::SetRetention {
+            prefix,
+            retention: retention.map(Into::into),
+        }),
+        Body::LeaseGrant { lease, ttl_ms } => Wire::LeaseGrant(wire::LeaseGrant {
+            lease: lease.get(),
+            ttl_ms,
+        }),
+        Body::LeaseRevoke(lease) => Wire::LeaseRevoke(wire::LeaseRevoke { lease: lease.get() }),
+        Body::LeaseExpire { term, leases } => Wire::LeaseExpire(wire::LeaseExpire {
+            term,
+            leases: leases.into_iter().map(LeaseId::get).collect(),
+        }),
+        Body::TokenCreate {
+            digest,
+            role,
+            expires,
+            name,
+        } => Wire::TokenCreate(wire::TokenCreate {
+            digest: Bytes::copy_from_slice(digest.as_bytes()),
+            role: role.to_wire().into(),
+            expires_at_ms: expires.as_millis(),
+            name: name.as_ref().map_or_else(String::new, NodeName::to_string),
+        }),
+        Body::MemberAdmit {
+            token,
+            name,
+            address,
+            public_key,
+        } => Wire::MemberAdmit(wire::MemberAdmit {
+            token_digest: Bytes::copy_from_slice(token.as_bytes()),
+            name: name.to_string(),
+            address: address.to_string(),
+            public_key,
+        }),
+        Body::MemberUpdate { id, address, role } => Wire::MemberUpdate(wire::MemberUpdate {
+            id: id.0,
+            address: address.map_or_else(String::new, |address| address.to_string()),
+            role: role.map_or(v1::Role::Unspecified, Role::to_wire).into(),
+        }),
+        Body::MemberRemove(id) => Wire::MemberRemove(wire::MemberRemove { id: id.0 }),
+        Body::ClusterInit(founding) => Wire::ClusterInit(wire::ClusterInit {
+            cluster_id: founding.cluster_id.to_string(),
+            cluster_name: founding.cluster_name.to_string(),
+            founder: Some(v1::Member {
+                id: founding.founder.0,
+                name: founding.name.to_string(),
+                address: founding.address.to_string(),
+                role: v1::Role::Voter.into(),
+                joined_at_ms: 0,
+            }),
+            public_key: founding.public_key,
+        }),
+        Body::Tick => Wire::Tick(wire::Tick {}),
+    }
+}
