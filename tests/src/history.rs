@@ -160,6 +160,11 @@ impl Call {
         }
     }
 
+    /// Whether it reads or writes keys, and not locks.
+    pub fn is_of_the_keyspace(&self) -> bool {
+        !self.keys().is_empty()
+    }
+
     /// Whether it changes the keyspace.
     pub fn writes(&self) -> bool {
         !matches!(
@@ -338,6 +343,7 @@ pub struct Recorder(Arc<Inner>);
 struct Inner {
     began: Instant,
     next: AtomicU64,
+    acknowledged: AtomicU64,
     path: PathBuf,
     written: Mutex<Written>,
 }
@@ -354,6 +360,7 @@ impl Recorder {
         Ok(Self(Arc::new(Inner {
             began: Instant::now(),
             next: AtomicU64::new(1),
+            acknowledged: AtomicU64::new(0),
             path: path.to_path_buf(),
             written: Mutex::new(Written {
                 file: BufWriter::new(file),
@@ -369,6 +376,15 @@ impl Recorder {
 
     /// Writes one line. The time is taken under the lock, so lines are in order of time.
     pub fn record(&self, process: u64, event: Event) {
+        if matches!(
+            event,
+            Event::Ok {
+                answer: Answer::Written { .. },
+                ..
+            }
+        ) {
+            self.0.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
         let mut written = self.0.written.lock();
         let at_ns = u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let line = Line {
@@ -388,6 +404,11 @@ impl Recorder {
         let operation = self.next_operation();
         self.record(process, Event::Invoke { operation, call });
         operation
+    }
+
+    /// How many writes have been acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.0.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Where the lines go.

@@ -2,3 +2,6 @@
 pub mod checker;
 pub mod harness;
 pub mod history;
+pub mod load;
+pub mod machine;
+pub mod scenario;

@@ -23,6 +23,17 @@ impl Folder {
         })
     }
 
+    /// A new one on another file system.
+    pub fn new_in(parent: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            folder: Some(
+                tempfile::Builder::new()
+                    .prefix("holdfast-")
+                    .tempdir_in(parent)?,
+            ),
+        })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder

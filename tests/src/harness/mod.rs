@@ -6,15 +6,18 @@
 //! a test, and [`Folder`] that a failed one leaves its evidence.
 
 pub mod binaries;
+pub mod cluster;
 pub mod fabric;
 pub mod folder;
 pub mod netns;
 pub mod ports;
 pub mod process;
 pub mod reaper;
+pub mod stall;
 pub mod turn;
 pub mod wait;
 
+pub use cluster::{Cluster, ClusterOptions, Network};
 pub use fabric::Fabric;
 pub use folder::Folder;
 pub use process::Process;

@@ -1,0 +1,504 @@
+//! A cluster of `kvd` processes that a test starts, breaks and mends.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use holdfast_client::{Client, ClientOptions, Context, Role, Status};
+use rustix::process::Signal;
+
+use super::{Fabric, Folder, Process, Turn, binaries, netns::Namespaces, ports, wait};
+
+/// What kind of cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// How many voters.
+    pub nodes: usize,
+    /// How they are joined.
+    pub network: Network,
+    /// Settings of `node.toml` that differ from the defaults, as `name = value`.
+    pub settings: Vec<(&'static str, String)>,
+    /// Environment of every node.
+    pub environment: Vec<(&'static str, String)>,
+    /// For what the network does by chance.
+    pub seed: u64,
+    /// Where its folder is made; none: where temporary folders are.
+    pub parent: Option<PathBuf>,
+}
+
+/// How nodes are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Each listens on a port of 127.0.0.1.
+    Loopback,
+    /// The same, each behind a proxy that can be told to misbehave.
+    Fabric,
+    /// Each in a network namespace of its own.
+    Namespaces,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            nodes: 3,
+            network: Network::Loopback,
+            settings: Vec::new(),
+            environment: Vec::new(),
+            seed: 0,
+            parent: None,
+        }
+    }
+}
+
+/// Processes, their folder and their network; everything ends when it is dropped.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    options: ClusterOptions,
+    fabric: Option<Fabric>,
+    namespaces: Option<Namespaces>,
+    // Dropped last: the folder is removed when the processes are gone, then the next may begin.
+    folder: Folder,
+    _turn: Turn,
+}
+
+struct Node {
+    name: String,
+    dir: PathBuf,
+    listen: String,
+    advertise: String,
+    http: String,
+    process: Option<Process>,
+}
+
+impl Cluster {
+    /// Three nodes on loopback.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(ClusterOptions::default()).await
+    }
+
+    /// Three nodes on loopback, on another file system.
+    pub async fn start_in(parent: PathBuf) -> anyhow::Result<Self> {
+        Self::start_with(ClusterOptions {
+            parent: Some(parent),
+            ..ClusterOptions::default()
+        })
+        .await
+    }
+
+    /// Makes the cluster, node by node, and waits until all of them serve.
+    pub async fn start_with(options: ClusterOptions) -> anyhow::Result<Self> {
+        let turn = Turn::take()?;
+        let folder = match &options.parent {
+            Some(parent) => Folder::new_in(parent)?,
+            None => Folder::new()?,
+        };
+        let fabric = (options.network == Network::Fabric)
+            .then(|| Fabric::new(options.seed))
+            .transpose()?;
+        let namespaces = (options.network == Network::Namespaces)
+            .then(|| Namespaces::create(options.nodes))
+            .transpose()?;
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            options,
+            fabric,
+            namespaces,
+            folder,
+            _turn: turn,
+        };
+        for place in 0..cluster.options.nodes {
+            cluster
+                .add(place)
+                .await
+                .with_context(|| format!("making node n{}", place + 1))?;
+        }
+        cluster.wait_until_whole().await?;
+        Ok(cluster)
+    }
+
+    /// How many nodes it has, running or not.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether it has none; it never is.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The folder of everything: nodes, logs, and what the test puts there.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The folder of a node.
+    pub fn dir(&self, node: usize) -> &Path {
+        &self.nodes[node].dir
+    }
+
+    /// The name of a node.
+    pub fn name(&self, node: usize) -> &str {
+        &self.nodes[node].name
+    }
+
+    /// Where everybody reaches a node.
+    pub fn address(&self, node: usize) -> &str {
+        &self.nodes[node].advertise
+    }
+
+    /// Where a node serves metrics and its health.
+    pub fn http(&self, node: usize) -> &str {
+        &self.nodes[node].http
+    }
+
+    /// The output of a node.
+    pub fn log(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("{}.log", self.nodes[node].name))
+    }
+
+    /// The proxies, if that is its network.
+    pub fn fabric(&self) -> &Fabric {
+        self.fabric.as_ref().expect("the test asked for a fabric")
+    }
+
+    /// The namespaces, if that is its network.
+    pub fn namespaces(&self) -> &Namespaces {
+        self.namespaces
+            .as_ref()
+            .expect("the test asked for namespaces")
+    }
+
+    /// The process of a node that runs.
+    pub fn process(&mut self, node: usize) -> &mut Process {
+        self.nodes[node].process.as_mut().expect("the node runs")
+    }
+
+    /// The operator's context file.
+    pub fn context_file(&self) -> PathBuf {
+        self.nodes[0].dir.join("context/admin.toml")
+    }
+
+    /// The operator's context, with all nodes as endpoints.
+    pub fn context(&self) -> anyhow::Result<Context> {
+        let mut context = Context::load(self.context_file())?;
+        context.endpoints = self
+            .nodes
+            .iter()
+            .map(|node| node.advertise.clone())
+            .collect();
+        Ok(context)
+    }
+
+    /// A new client with the default options.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.context()?).await?)
+    }
+
+    /// A new client that waits at most so long for an answer.
+    pub async fn client_waiting(&self, request_timeout: Duration) -> anyhow::Result<Client> {
+        let options = ClientOptions {
+            request_timeout,
+            ..ClientOptions::default()
+        };
+        Ok(Client::with_options(&self.context()?, options).await?)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        self.process(node).kill();
+        self.nodes[node].process = None;
+    }
+
+    /// SIGKILL of all that run, at the same moment.
+    pub fn kill_all(&mut self) {
+        for node in self.running() {
+            self.process(node).signal(Signal::KILL);
+        }
+        for node in self.running() {
+            self.kill(node);
+        }
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop(&mut self, node: usize) -> anyhow::Result<()> {
+        let process = self.process(node);
+        process.signal(Signal::TERM);
+        let status = process.wait(STOP)?;
+        ensure!(
+            status.success(),
+            "{} ended with {status}",
+            self.nodes[node].name
+        );
+        self.nodes[node].process = None;
+        Ok(())
+    }
+
+    /// SIGSTOP: it stands still, its connections stay.
+    pub fn freeze(&mut self, node: usize) {
+        self.process(node).signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&mut self, node: usize) {
+        self.process(node).signal(Signal::CONT);
+    }
+
+    /// Starts a node that does not run.
+    pub fn run(&mut self, place: usize) -> anyhow::Result<()> {
+        let log = self.log(place);
+        let mut command = self.kvd(place);
+        let node = &mut self.nodes[place];
+        ensure!(node.process.is_none(), "{} runs already", node.name);
+        let process = Process::spawn(command.arg("run").arg("--dir").arg(&node.dir), &log)?;
+        if let Some(fabric) = &self.fabric {
+            fabric.identify(process.pid(), place);
+        }
+        node.process = Some(process);
+        Ok(())
+    }
+
+    /// Which nodes run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|node| self.nodes[*node].process.is_some())
+            .collect()
+    }
+
+    /// What each running node says of itself; none of one that does not answer.
+    pub async fn statuses(&self, client: &Client) -> Vec<(usize, Option<Status>)> {
+        let asking = self.running().into_iter().map(|node| async move {
+            (
+                node,
+                client.cluster().status_local(self.address(node)).await.ok(),
+            )
+        });
+        futures::future::join_all(asking).await
+    }
+
+    /// The place of the leader, once a majority of the nodes agrees on it.
+    pub async fn leader(&self, client: &Client) -> anyhow::Result<usize> {
+        wait::until("a leader", SETTLE, || async {
+            let statuses = self.statuses(client).await;
+            let leaders = || {
+                statuses
+                    .iter()
+                    .filter_map(|(_, status)| status.as_ref()?.leader)
+            };
+            let id = leaders()
+                .find(|id| leaders().filter(|other| other == id).count() * 2 > self.nodes.len())?;
+            statuses
+                .iter()
+                .find(|(_, status)| status.as_ref().is_some_and(|status| status.node == id))
+                .map(|(place, _)| *place)
+        })
+        .await
+    }
+
+    /// Some node that is not the leader.
+    pub async fn follower(&self, client: &Client) -> anyhow::Result<usize> {
+        let leader = self.leader(client).await?;
+        self.running()
+            .into_iter()
+            .find(|node| *node != leader)
+            .context("a follower")
+    }
+
+    /// Waits until every node runs, all agree on a leader, and all have applied the same, with the
+    /// same state hash. Differing hashes at the same index fail at once.
+    pub async fn wait_until_whole(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.running().len() == self.nodes.len(),
+            "not all nodes run"
+        );
+        let client = Client::lazy(&self.context()?, ClientOptions::default())?;
+        let mut differ = None;
+        let whole = wait::until("all nodes to agree", SETTLE, || async {
+            let statuses = self.statuses(&client).await;
+            let mut places = BTreeSet::new();
+            for (_, status) in &statuses {
+                let status = status.as_ref()?;
+                let own = status
+                    .members
+                    .iter()
+                    .find(|one| one.member.id == status.node)?;
+                places.insert((status.leader?, own.applied, own.state_hash.clone()));
+            }
+            let place = places.first().cloned();
+            let same = places.len() == 1;
+            (same && statuses.len() == self.nodes.len())
+                .then_some(place)
+                .flatten()
+        })
+        .await;
+        if whole.is_err() {
+            differ = Some(format!("{:#?}", self.statuses(&client).await));
+        }
+        whole.map(drop).with_context(|| differ.unwrap_or_default())
+    }
+
+    /// Waits until every node runs, answers, and is at most a few entries behind: as whole as a
+    /// cluster under load can be.
+    pub async fn wait_until_whole_but_busy(&self, client: &Client) -> anyhow::Result<()> {
+        wait::until("all nodes to keep up", SETTLE, || async {
+            let statuses = self.statuses(client).await;
+            let keeps_up = statuses.len() == self.nodes.len()
+                && statuses.iter().all(|(_, status)| {
+                    status.as_ref().is_some_and(|status| {
+                        let own = status
+                            .members
+                            .iter()
+                            .find(|one| one.member.id == status.node);
+                        status.leader.is_some() && own.is_some_and(|own| own.lag < KEEPS_UP)
+                    })
+                });
+            keeps_up.then_some(())
+        })
+        .await
+    }
+
+    /// Waits until no node believes that it leads.
+    pub async fn wait_until_nobody_leads(&self, client: &Client) -> anyhow::Result<()> {
+        wait::until("the leader to step down", SETTLE, || async {
+            let statuses = self.statuses(client).await;
+            let leads = statuses.iter().any(|(_, status)| {
+                status
+                    .as_ref()
+                    .is_some_and(|status| status.leader == Some(status.node))
+            });
+            (!leads).then_some(())
+        })
+        .await
+    }
+
+    async fn add(&mut self, place: usize) -> anyhow::Result<()> {
+        let name = format!("n{}", place + 1);
+        let [inner, outer, http] = ports::free();
+        let (listen, advertise, http) = match &self.namespaces {
+            Some(namespaces) => {
+                let address = namespaces.address(place);
+                (
+                    format!("{address}:7101"),
+                    format!("{address}:7101"),
+                    format!("{address}:7201"),
+                )
+            }
+            None => {
+                let advertised = if self.fabric.is_some() { outer } else { inner };
+                let at = |port: u16| format!("127.0.0.1:{port}");
+                (at(inner), at(advertised), at(http))
+            }
+        };
+        if let Some(fabric) = &self.fabric {
+            fabric.serve(place, outer, inner)?;
+        }
+        let dir = self.folder.join(&name);
+        let node = Node {
+            name,
+            dir,
+            listen,
+            advertise,
+            http,
+            process: None,
+        };
+        self.nodes.push(node);
+
+        let mut command = self.kvd(place);
+        if place == 0 {
+            command.args(["init", "--cluster", "test"]);
+        } else {
+            let client = Client::connect(&self.context()?).await?;
+            let cluster = client.cluster();
+            let token = cluster
+                .create_token(Role::Voter, Duration::ZERO, None)
+                .await?;
+            command.args(["join", "--token", &token.token]);
+        }
+        let node = &self.nodes[place];
+        command
+            .arg("--dir")
+            .arg(&node.dir)
+            .args(["--name", &node.name, "--listen", &node.listen])
+            .args(["--advertise", &node.advertise, "--http", &node.http]);
+        succeed(&mut command)?;
+        self.configure(place)?;
+        self.run(place)?;
+        // Each joins a cluster that serves; the next needs its vote.
+        let client = Client::lazy(&self.context()?, ClientOptions::default())?;
+        wait::until("the node to serve", SETTLE, || async {
+            let status = client
+                .cluster()
+                .status_local(self.address(place))
+                .await
+                .ok()?;
+            let own = status
+                .members
+                .iter()
+                .find(|one| one.member.id == status.node)?;
+            (status.leader.is_some() && own.member.role == Role::Voter).then_some(())
+        })
+        .await
+    }
+
+    fn configure(&self, place: usize) -> anyhow::Result<()> {
+        let path = self.nodes[place].dir.join("node.toml");
+        let mut table: toml::Table = toml::from_str(&fs::read_to_string(&path)?)?;
+        for (setting, value) in &self.options.settings {
+            let value: toml::Value = toml::from_str::<toml::Table>(&format!("value = {value}"))?
+                .remove("value")
+                .context("a value")?;
+            table.insert((*setting).to_owned(), value);
+        }
+        if !self.options.settings.is_empty() {
+            fs::write(&path, toml::to_string(&table)?)?;
+        }
+        Ok(())
+    }
+
+    fn kvd(&self, place: usize) -> Command {
+        let mut command = match &self.namespaces {
+            Some(namespaces) => namespaces.command(place, &binaries::kvd()),
+            None => Command::new(binaries::kvd()),
+        };
+        command.envs(
+            self.options
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // All at once, so that nobody elects anybody meanwhile.
+        self.kill_all();
+    }
+}
+
+/// Runs a command to its end; its output is in the error if it fails.
+pub fn succeed(command: &mut Command) -> anyhow::Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("running {command:?}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{} ended with {}: {said}",
+            command.get_program().display(),
+            output.status
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Generous: debug builds on a busy machine.
+const SETTLE: Duration = Duration::from_secs(30);
+/// Entries behind the leader's last.
+const KEEPS_UP: u64 = 100;
+const STOP: Duration = Duration::from_secs(20);

@@ -1,0 +1,128 @@
+//! A fault under load: start a cluster, let clients work, do something to it, check everything.
+//!
+//! `HOLDFAST_SOAK=minutes` repeats each fault for so long; without it once. `HOLDFAST_SEED=number`
+//! repeats the choices of an earlier run (its timing is the machine's own).
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use holdfast_client::Client;
+
+use crate::{
+    harness::{Cluster, ClusterOptions},
+    history::{History, Recorder},
+    load::{Load, LoadOptions},
+};
+
+/// A cluster under load.
+pub struct Scene {
+    /// The processes and their network.
+    pub cluster: Cluster,
+    /// The clients at work.
+    pub load: Load,
+    /// A client for looking around.
+    pub client: Client,
+}
+
+impl Scene {
+    /// Notes the fault in the history, and on the test's output.
+    pub fn fault(&self, what: impl Into<String>) {
+        let what = what.into();
+        println!("{what}");
+        self.load.fault(what);
+    }
+}
+
+/// Runs `act` under load, once or for the soak time, and checks the whole history.
+///
+/// Panics if a promise was broken, with the seed and where the history and the logs are.
+pub async fn run(
+    options: ClusterOptions,
+    load: LoadOptions,
+    act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+) -> History {
+    let seed = seed();
+    let options = ClusterOptions { seed, ..options };
+    let cluster = Cluster::start_with(options)
+        .await
+        .expect("the cluster starts");
+    // From here on a panic unwinds past the cluster, whose folder stays then.
+    let (cluster, outcome) = play(cluster, LoadOptions { seed, ..load }, act).await;
+    match outcome {
+        Ok(history) => history,
+        Err(error) => {
+            let folder = cluster.folder().path().display();
+            panic!("seed {seed} (HOLDFAST_SEED), evidence in {folder}: {error:?}")
+        }
+    }
+}
+
+async fn play(
+    cluster: Cluster,
+    options: LoadOptions,
+    mut act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+) -> (Cluster, anyhow::Result<History>) {
+    let started = async {
+        let recorder = Recorder::create(&cluster.folder().join("history.jsonl"))?;
+        let load = Load::start(&cluster.context()?, recorder, options);
+        anyhow::Ok((load, cluster.client().await?))
+    };
+    let (load, client) = match started.await {
+        Ok(started) => started,
+        Err(error) => return (cluster, Err(error)),
+    };
+    let mut scene = Scene {
+        cluster,
+        load,
+        client,
+    };
+    let played = async {
+        scene
+            .load
+            .progress(WARM)
+            .await
+            .context("before anything was done")?;
+        let began = Instant::now();
+        loop {
+            act(&mut scene).await?;
+            scene
+                .load
+                .progress(WARM)
+                .await
+                .context("after all was mended")?;
+            if began.elapsed() >= soak() {
+                break;
+            }
+        }
+        scene.cluster.wait_until_whole().await
+    }
+    .await;
+    let Scene { cluster, load, .. } = scene;
+    // Even when the play failed, the history so far may say why.
+    let checked = load.finish_and_check().await;
+    let outcome = match (played, checked) {
+        (Ok(()), checked) => checked,
+        (Err(error), Ok(_)) => Err(error),
+        (Err(error), Err(checked)) => Err(error.context(format!("and {checked:?}"))),
+    };
+    (cluster, outcome)
+}
+
+/// How long each fault is repeated.
+pub fn soak() -> Duration {
+    let minutes = std::env::var("HOLDFAST_SOAK")
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    Duration::from_secs_f64(minutes.unwrap_or(0.0).max(0.0) * 60.0)
+}
+
+/// The seed of this run.
+pub fn seed() -> u64 {
+    let given = std::env::var("HOLDFAST_SEED").ok();
+    given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| rand::random_range(0..1_000_000))
+}
+
+/// Acknowledged writes before, between and after faults.
+const WARM: usize = 100;

@@ -1,0 +1,143 @@
+//! Processes that die, stand still and come back, while clients work.
+
+use holdfast_tests::{
+    harness::ClusterOptions,
+    history::{History, Outcome},
+    load::LoadOptions,
+    scenario::{self, Scene},
+};
+
+async fn run(act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>) -> History {
+    scenario::run(ClusterOptions::default(), LoadOptions::default(), act).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_replaced_and_comes_back() {
+    run(async |scene| {
+        let leader = scene.cluster.leader(&scene.client).await?;
+        scene.fault(format!("SIGKILL of the leader, node {leader}"));
+        scene.cluster.kill(leader);
+        scene.load.progress(200).await?;
+        scene.cluster.run(leader)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_follower_is_not_missed_and_comes_back() {
+    run(async |scene| {
+        let follower = scene.cluster.follower(&scene.client).await?;
+        scene.fault(format!("SIGKILL of a follower, node {follower}"));
+        scene.cluster.kill(follower);
+        scene.load.progress(200).await?;
+        scene.cluster.run(follower)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_killed_at_once_lose_nothing() {
+    run(async |scene| {
+        scene.fault("SIGKILL of all nodes");
+        scene.cluster.kill_all();
+        for node in 0..scene.cluster.len() {
+            scene.cluster.run(node)?;
+        }
+        scene.load.progress(50).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes() {
+    run(async |scene| {
+        let leader = scene.cluster.leader(&scene.client).await?;
+        scene.fault(format!("SIGSTOP of the leader, node {leader}"));
+        scene.cluster.freeze(leader);
+        scene.load.progress(200).await?;
+        scene.fault("SIGCONT");
+        scene.cluster.thaw(leader);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_follower_is_not_missed_and_catches_up() {
+    run(async |scene| {
+        let follower = scene.cluster.follower(&scene.client).await?;
+        scene.fault(format!("SIGSTOP of a follower, node {follower}"));
+        scene.cluster.freeze(follower);
+        scene.load.progress(200).await?;
+        scene.fault("SIGCONT");
+        scene.cluster.thaw(follower);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_handed_over_again_and_again_loses_nothing() {
+    run(async |scene| {
+        for _ in 0..3 {
+            let leader = scene.client.cluster().transfer_leader(None).await?;
+            scene.fault(format!("leadership handed to {leader}"));
+            scene.load.progress(50).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_fails_no_request() {
+    let history = run(async |scene| {
+        for node in 0..scene.cluster.len() {
+            scene.fault(format!("restart of node {node}"));
+            scene.cluster.stop(node)?;
+            scene.load.progress(50).await?;
+            scene.cluster.run(node)?;
+            scene
+                .cluster
+                .wait_until_whole_but_busy(&scene.client)
+                .await?;
+        }
+        Ok(())
+    })
+    .await;
+    let failed: Vec<_> = history
+        .operations()
+        .into_iter()
+        .filter(|operation| operation.call.is_of_the_keyspace())
+        .filter(|operation| !matches!(operation.outcome, Outcome::Ok(_)))
+        .collect();
+    assert!(
+        failed.is_empty(),
+        "{} requests failed, first {:?}",
+        failed.len(),
+        failed[0]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_die_in_turn_with_small_archives_catch_up_by_snapshot() {
+    let settings = vec![("archive_after_bytes", (64 << 10).to_string())];
+    let options = ClusterOptions {
+        settings,
+        ..ClusterOptions::default()
+    };
+    scenario::run(options, LoadOptions::default(), async |scene| {
+        for node in 0..scene.cluster.len() {
+            scene.fault(format!("SIGKILL of node {node}"));
+            scene.cluster.kill(node);
+            scene.load.progress(300).await?;
+            scene.cluster.run(node)?;
+            scene
+                .cluster
+                .wait_until_whole_but_busy(&scene.client)
+                .await?;
+        }
+        Ok(())
+    })
+    .await;
+}
