@@ -16,7 +16,10 @@ use super::{Document, Format, FormatError, Parameter, Problem, RenderError, name
 pub(super) fn read(text: &str) -> Result<Document, FormatError> {
     let mut document = Document::default();
     let mut seen = BTreeSet::new();
-    let mut lines = Lines { rest: text, line: 0 };
+    let mut lines = Lines {
+        rest: text,
+        line: 0,
+    };
     while let Some(line) = lines.next_line() {
         let statement = line.trim();
         if statement.is_empty() || statement.starts_with('#') {
@@ -29,7 +32,10 @@ pub(super) fn read(text: &str) -> Result<Document, FormatError> {
             .split_once('=')
             .ok_or_else(|| syntax(place, "a line needs NAME=value"))?;
         let key = key(name.trim()).ok_or_else(|| {
-            syntax(place, "a name has no spaces, quotes or '#', and '%' only before two hex digits")
+            syntax(
+                place,
+                "a name has no spaces, quotes or '#', and '%' only before two hex digits",
+            )
         })?;
         if !seen.insert(key.clone()) {
             return Err(FormatError::at(place, Problem::Duplicate { name: key }));
@@ -81,7 +87,10 @@ impl<'a> Lines<'a> {
                     if behind.is_empty() || behind.starts_with('#') {
                         return Ok(text);
                     }
-                    return Err(syntax(self.line, "only a comment may follow the closing quote"));
+                    return Err(syntax(
+                        self.line,
+                        "only a comment may follow the closing quote",
+                    ));
                 }
                 match (character, quote) {
                     ('\\', '"') => unescape(&mut characters, &mut text),
@@ -147,11 +156,18 @@ fn marked(word: &str, rest: &str) -> Option<Value> {
         valid.then_some(Value::Json(text))
     };
     match word {
-        "bytes" => BASE64_STANDARD.decode(rest).ok().map(|bytes| Value::Bytes(bytes.into())),
+        "bytes" => BASE64_STANDARD
+            .decode(rest)
+            .ok()
+            .map(|bytes| Value::Bytes(bytes.into())),
         "list" => serde_json::from_str(rest).ok().map(Value::List),
         "json" => document(rest.to_owned()),
         "json64" => document(String::from_utf8(BASE64_STANDARD.decode(rest).ok()?).ok()?),
-        "float" => rest.parse().ok().filter(|number: &f64| number.is_infinite()).map(Value::Float),
+        "float" => rest
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_infinite())
+            .map(Value::Float),
         _ => None,
     }
 }
@@ -185,7 +201,9 @@ fn key(name: &str) -> Option<String> {
     if name.is_empty() || name.contains(foreign) {
         return None;
     }
-    let parts = name.split("__").map(|part| name::unescape(part).as_deref().map(name::encode));
+    let parts = name
+        .split("__")
+        .map(|part| name::unescape(part).as_deref().map(name::encode));
     Some(parts.collect::<Option<Vec<_>>>()?.join("/"))
 }
 
@@ -222,16 +240,19 @@ fn variable(names: &[String]) -> String {
                     name::escape(character, &mut part);
                 }
             }
-            if name.is_empty() { "%".to_owned() } else { part }
+            if name.is_empty() {
+                "%".to_owned()
+            } else {
+                part
+            }
         })
         .collect();
     parts.join("__")
 }
 
 fn written_text(text: &str) -> String {
-    let plain = |character: char| {
-        character.is_ascii_alphanumeric() || "_./:@%+,=-".contains(character)
-    };
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "_./:@%+,=-".contains(character);
     if !text.is_empty() && text.chars().all(plain) && matches!(typed(text), Value::Text(_)) {
         return text.to_owned();
     }

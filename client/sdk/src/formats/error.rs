@@ -58,7 +58,10 @@ pub enum Problem {
         source: KeyError,
     },
     /// A value past the limit.
-    #[error("{name} has {bytes} bytes; at most {} are allowed: split it", limits::VALUE_BYTES)]
+    #[error(
+        "{name} has {bytes} bytes; at most {} are allowed: split it",
+        limits::VALUE_BYTES
+    )]
     TooLarge {
         /// The key, relative to the top of the file.
         name: String,
@@ -117,7 +120,9 @@ pub enum RenderError {
         key: String,
     },
     /// One key is both a value and the beginning of other keys.
-    #[error("{key} is a value and {below} lies below it, which {format} cannot say; use env or reg")]
+    #[error(
+        "{key} is a value and {below} lies below it, which {format} cannot say; use env or reg"
+    )]
     BothValueAndTable {
         /// The value.
         key: String,

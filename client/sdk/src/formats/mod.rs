@@ -2,8 +2,8 @@
 //!
 //! [`read`] turns a file into a [`Document`]: parameters with keys relative to the top of the file
 //! and, for `.reg`, what the file deletes. [`write`] is its inverse: whatever it writes reads back
-//! as the very same parameters, or it refuses and names the key. [`ImportPlan`] says what a
-//! document would change in a cluster, and in which transactions.
+//! as the very same parameters, or it refuses and names the key. [`plan`] says what a
+//! document would change in a cluster, and [`ImportPlan::apply`] does it.
 //!
 //! **Names.** Each name of the file becomes one part of the key; parts are joined by `/`. What
 //! clashes is percent-encoded: `/`, `@`, `%` and control characters as `%2F`, `%40`, `%25`, `%0A`;
@@ -26,10 +26,21 @@
 //! have no type here and are refused with their line. A name that is itself `$bytes`, `$json` or
 //! `$float` is written with one more `$`.
 //!
+//! ```no_run
+//! use holdfast_client::{Client, formats};
+//!
+//! # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let document = formats::read(&std::fs::read("service.reg")?, formats::Format::Reg)?;
+//! let plan = formats::plan(&client, "config/service", &document).await?;
+//! plan.apply(&client, "moved from the registry").await?;
+//! # Ok(()) }
+//! ```
+//!
 //! Absent on purpose: files. Callers read and write those; this module sees bytes.
 
 mod env;
 mod error;
+mod import;
 mod json;
 mod name;
 mod node;
@@ -44,6 +55,7 @@ use std::{fmt, path::Path, str::FromStr};
 use holdfast_proto::{Key, Value, limits};
 
 pub use error::{FormatError, PlanError, Problem, RenderError};
+pub use import::{ImportError, Imported, plan};
 pub use plan::{Change, Current, ImportPlan, import_prefix};
 
 /// A file format.

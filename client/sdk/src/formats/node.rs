@@ -62,10 +62,14 @@ impl<'de> Visitor<'de> for NodeSeed {
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Content, E> {
         if number.is_nan() {
-            return Err(E::custom("NaN has no type here; give a number or remove it"));
+            return Err(E::custom(
+                "NaN has no type here; give a number or remove it",
+            ));
         }
         if self.in_list && number.is_infinite() {
-            return Err(E::custom("an infinite number cannot stand in a list; remove it"));
+            return Err(E::custom(
+                "an infinite number cannot stand in a list; remove it",
+            ));
         }
         Ok(Content::Scalar(Value::Float(number)))
     }
@@ -82,7 +86,9 @@ impl<'de> Visitor<'de> for NodeSeed {
         if self.in_list {
             return Ok(Content::Null);
         }
-        Err(E::custom("null has no type here; give it a value or remove it"))
+        Err(E::custom(
+            "null has no type here; give it a value or remove it",
+        ))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
@@ -113,7 +119,9 @@ impl<'de> Visitor<'de> for NodeSeed {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Content, A::Error> {
-        Err(A::Error::custom("a tag (!name) has no meaning here; remove it"))
+        Err(A::Error::custom(
+            "a tag (!name) has no meaning here; remove it",
+        ))
     }
 }
 
@@ -167,7 +175,9 @@ impl<'de> Visitor<'de> for NameSeed<'_> {
             ));
         }
         if !self.seen.insert(name.to_owned()) {
-            return Err(E::custom(format!("{name:?} is given twice; keep one of them")));
+            return Err(E::custom(format!(
+                "{name:?} is given twice; keep one of them"
+            )));
         }
         Ok(name.to_owned())
     }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_proto::{Key, Value, limits, v1};
-use prost::Message as _;
+use crate::{Condition, Key, KeyRange, Operation, Relation, Target, Transaction, Value, limits};
 
 use super::{Deletion, Document, PlanError};
 
@@ -53,14 +52,19 @@ impl ImportPlan {
         current: impl IntoIterator<Item = Current>,
     ) -> Result<Self, PlanError> {
         let prefix = import_prefix(prefix);
-        let mut current: BTreeMap<Key, Current> =
-            current.into_iter().map(|current| (current.key.clone(), current)).collect();
+        let mut current: BTreeMap<Key, Current> = current
+            .into_iter()
+            .map(|current| (current.key.clone(), current))
+            .collect();
         let mut changes = Vec::new();
         let mut unchanged = 0;
         for parameter in &document.entries {
             let key = key(&prefix, &parameter.key)?;
             let before = current.remove(&key);
-            if before.as_ref().is_some_and(|before| before.value == parameter.value) {
+            if before
+                .as_ref()
+                .is_some_and(|before| before.value == parameter.value)
+            {
                 unchanged += 1;
                 continue;
             }
@@ -102,24 +106,22 @@ impl ImportPlan {
     /// The transactions that do it, in order. Each holds at most
     /// [`limits::TRANSACTION_OPERATIONS`] keys and fits one request, and is refused whole if
     /// somebody changed one of its keys since the plan was made.
-    pub fn transactions(&self) -> Vec<v1::Transaction> {
+    pub fn transactions(&self) -> Vec<Transaction> {
         let mut transactions = Vec::new();
-        let mut transaction = v1::Transaction::default();
+        let mut transaction = Transaction::new();
         let mut bytes = 0;
         for change in &self.changes {
-            let (compare, operation) = (change.unchanged_since(), change.operation());
-            // Ten bytes a message for its tag and length.
-            let more = compare.encoded_len() + operation.encoded_len() + 20;
-            let full = transaction.then.len() == limits::TRANSACTION_OPERATIONS;
-            if full || (bytes + more > MOST_BYTES && !transaction.then.is_empty()) {
+            let full = transaction.operations() == limits::TRANSACTION_OPERATIONS;
+            if full || (bytes > 0 && bytes + change.bytes() > MOST_BYTES) {
                 transactions.push(std::mem::take(&mut transaction));
                 bytes = 0;
             }
-            bytes += more;
-            transaction.compare.push(compare);
-            transaction.then.push(operation);
+            bytes += change.bytes();
+            transaction = transaction
+                .when(change.condition())
+                .then(change.operation());
         }
-        if !transaction.then.is_empty() {
+        if transaction.operations() > 0 {
             transactions.push(transaction);
         }
         transactions
@@ -127,34 +129,28 @@ impl ImportPlan {
 }
 
 impl Change {
-    fn unchanged_since(&self) -> v1::Compare {
+    /// Nobody changed the key since the plan was made.
+    fn condition(&self) -> Condition {
         let modified = self.before.as_ref().map_or(0, |before| before.modified);
-        v1::Compare {
-            range: Some(self.range()),
-            relation: v1::compare::Relation::Equal.into(),
-            target: Some(v1::compare::Target::Modified(modified)),
+        let target = Target::Modified(modified);
+        Condition::new(KeyRange::single(&self.key), Relation::Equal, target)
+    }
+
+    fn operation(&self) -> Operation {
+        match &self.after {
+            Some(value) => Operation::put(&self.key, value.clone()),
+            None => Operation::delete(&self.key),
         }
     }
 
-    fn operation(&self) -> v1::Operation {
-        let operation = match &self.after {
-            Some(value) => v1::operation::Operation::Put(v1::PutOperation {
-                key: self.key.to_bytes(),
-                value: Some(value.clone().into()),
-                ..v1::PutOperation::default()
-            }),
-            None => v1::operation::Operation::Delete(v1::DeleteOperation {
-                range: Some(self.range()),
-                previous: false,
-            }),
-        };
-        v1::Operation {
-            operation: Some(operation),
-        }
-    }
-
-    fn range(&self) -> v1::KeyRange {
-        holdfast_proto::KeyRange::single(&self.key).into()
+    /// At most what it takes on the wire: the key stands in the condition too, and each item of a
+    /// list has a tag and a length of its own.
+    fn bytes(&self) -> usize {
+        let value = self.after.as_ref().map_or(0, |value| match value {
+            Value::List(items) => value.size() + 4 * items.len(),
+            _ => value.size(),
+        });
+        2 * self.key.as_bytes().len() + value + 64
     }
 }
 

@@ -41,7 +41,9 @@ fn table(names: &BTreeMap<String, Tree<'_>>) -> Table {
 }
 
 fn written(value: &Value) -> Toml {
-    match tree::written(value, |json, text| tree::is_compact(json, text) && has_no_null(json)) {
+    match tree::written(value, |json, text| {
+        tree::is_compact(json, text) && has_no_null(json)
+    }) {
         Written::Text(text) => text.into(),
         Written::Integer(number) => number.into(),
         Written::Float(number) => number.into(),

@@ -11,7 +11,7 @@ use super::{
 };
 
 pub(super) fn read(text: &str) -> Result<Document, FormatError> {
-    let node: Node = if text.contains("<<:") {
+    let node: Node = if text.contains(MERGE) {
         merged(text)
     } else {
         serde_yaml_ng::from_str(text)
@@ -33,6 +33,12 @@ fn merged(text: &str) -> Result<Node, serde_yaml_ng::Error> {
 }
 
 pub(super) fn write(entries: &[(String, Value)]) -> Result<String, RenderError> {
+    if let Some((key, _)) = entries
+        .iter()
+        .find(|(key, _)| key.split('/').any(|part| part == MERGE))
+    {
+        return Err(RenderError::unsayable(key, Format::Yaml, "the name <<"));
+    }
     let top = mapping(&tree::nest(entries, Format::Yaml)?);
     serde_yaml_ng::to_string(&Yaml::Mapping(top)).map_err(|error| {
         let key = entries.first().map_or("", |(key, _)| key);
@@ -52,7 +58,8 @@ fn mapping(table: &BTreeMap<String, Tree<'_>>) -> Mapping {
 }
 
 fn written(value: &Value) -> Yaml {
-    match tree::written(value, tree::is_compact) {
+    let native = |json: &_, text: &str| tree::is_compact(json, text) && !merges(json);
+    match tree::written(value, native) {
         Written::Text(text) => text.into(),
         Written::Integer(number) => number.into(),
         Written::Float(number) => number.into(),
@@ -62,6 +69,17 @@ fn written(value: &Value) -> Yaml {
         Written::Tagged(tag, text) => {
             Yaml::Mapping(Mapping::from_iter([(tag.into(), text.into())]))
         }
+    }
+}
+
+/// Whether a document names what YAML takes for a merge.
+fn merges(json: &serde_json::Value) -> bool {
+    match json {
+        serde_json::Value::Array(items) => items.iter().any(merges),
+        serde_json::Value::Object(names) => names
+            .iter()
+            .any(|(name, item)| name == MERGE || merges(item)),
+        _ => false,
     }
 }
 
@@ -79,7 +97,14 @@ fn from_json(json: serde_json::Value) -> Yaml {
         }
         serde_json::Value::Object(names) => {
             let named = names.into_iter();
-            Yaml::Mapping(named.map(|(name, item)| (name.into(), from_json(item))).collect())
+            Yaml::Mapping(
+                named
+                    .map(|(name, item)| (name.into(), from_json(item)))
+                    .collect(),
+            )
         }
     }
 }
+
+/// The name that takes another table's names in.
+const MERGE: &str = "<<";

@@ -27,7 +27,9 @@ pub(super) fn collect(items: Vec<Item>) -> Document {
                 collector.deleted_keys.remove(&id);
                 let place = collector.entries.len();
                 let line = Some(line);
-                collector.entries.insert(id, (place, Parameter { key, value, line }));
+                collector
+                    .entries
+                    .insert(id, (place, Parameter { key, value, line }));
             }
             What::DeleteValue(name) => {
                 let key = collector.value_key(&key, name.as_deref());
@@ -60,7 +62,10 @@ impl Collector {
         for part in path.iter().skip(self.top.len()) {
             id.push_str(&part.to_lowercase());
             id.push('\\');
-            let part = self.spellings.entry(id.clone()).or_insert_with(|| name::encode(part));
+            let part = self
+                .spellings
+                .entry(id.clone())
+                .or_insert_with(|| name::encode(part));
             relative.push_str(part);
             relative.push('/');
         }
@@ -91,7 +96,10 @@ impl Collector {
         let trees = self.deleted_trees.into_iter().map(Deletion::Tree);
         let keys = self.deleted_keys.into_values().map(Deletion::Key);
         Document {
-            entries: entries.into_iter().map(|(_, parameter)| parameter).collect(),
+            entries: entries
+                .into_iter()
+                .map(|(_, parameter)| parameter)
+                .collect(),
             deletions: trees.chain(keys).collect(),
         }
     }
@@ -99,7 +107,11 @@ impl Collector {
 
 /// The deepest key that every key of the file lies in, in lower case.
 fn top(items: &[Item]) -> Vec<String> {
-    let lower = |path: &[String]| path.iter().map(|part| part.to_lowercase()).collect::<Vec<_>>();
+    let lower = |path: &[String]| {
+        path.iter()
+            .map(|part| part.to_lowercase())
+            .collect::<Vec<_>>()
+    };
     let mut top: Option<Vec<String>> = None;
     for item in items {
         if let What::Key(path) = &item.what {
@@ -126,5 +138,8 @@ fn top(items: &[Item]) -> Vec<String> {
 
 fn common(first: &[String], second: &[String]) -> Vec<String> {
     let pairs = first.iter().zip(second);
-    pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.clone()).collect()
+    pairs
+        .take_while(|(a, b)| a == b)
+        .map(|(a, _)| a.clone())
+        .collect()
 }

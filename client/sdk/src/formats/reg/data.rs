@@ -17,14 +17,27 @@ pub(super) fn kind(name: &str) -> Result<Kind, String> {
         "hex" | "hex(0)" | "hex(3)" => Kind::Bytes,
         "hex(1)" | "hex(2)" => Kind::Text,
         "hex(7)" => Kind::Texts,
-        "hex(4)" => Kind::Number { bytes: 4, big_endian: false },
-        "hex(5)" => Kind::Number { bytes: 4, big_endian: true },
-        "hex(b)" => Kind::Number { bytes: 8, big_endian: false },
+        "hex(4)" => Kind::Number {
+            bytes: 4,
+            big_endian: false,
+        },
+        "hex(5)" => Kind::Number {
+            bytes: 4,
+            big_endian: true,
+        },
+        "hex(b)" => Kind::Number {
+            bytes: 8,
+            big_endian: false,
+        },
         "hex(6)" => return Err("a link (REG_LINK) has no meaning here; remove the line".into()),
         "hex(8)" | "hex(9)" | "hex(a)" => {
             return Err("a hardware resource list has no meaning here; remove the line".into());
         }
-        _ => return Err(format!("{name:?} is no type; use dword, hex or hex(0) to hex(b)")),
+        _ => {
+            return Err(format!(
+                "{name:?} is no type; use dword, hex or hex(0) to hex(b)"
+            ));
+        }
     })
 }
 
@@ -48,15 +61,26 @@ pub(super) fn value(kind: Kind, bytes: Vec<u8>) -> Result<Value, String> {
                 items => Value::List(items.split('\0').map(str::to_owned).collect()),
             }
         }
-        Kind::Number { bytes: expected, .. } if bytes.len() != expected => {
+        Kind::Number {
+            bytes: expected, ..
+        } if bytes.len() != expected => {
             let found = bytes.len();
-            return Err(format!("this type has {expected} bytes, and here are {found}"));
+            return Err(format!(
+                "this type has {expected} bytes, and here are {found}"
+            ));
         }
         Kind::Number { big_endian, .. } => {
-            let number = bytes.iter().enumerate().fold(0_u64, |number, (place, &byte)| {
-                let place = if big_endian { bytes.len() - 1 - place } else { place };
-                number | u64::from(byte) << (8 * place)
-            });
+            let number = bytes
+                .iter()
+                .enumerate()
+                .fold(0_u64, |number, (place, &byte)| {
+                    let place = if big_endian {
+                        bytes.len() - 1 - place
+                    } else {
+                        place
+                    };
+                    number | u64::from(byte) << (8 * place)
+                });
             Value::Integer(number.cast_signed())
         }
     })

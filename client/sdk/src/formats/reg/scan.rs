@@ -2,7 +2,10 @@
 
 use holdfast_proto::Value;
 
-use super::{super::{Format, FormatError}, data};
+use super::{
+    super::{Format, FormatError},
+    data,
+};
 
 /// What one line says, and where it begins.
 pub(super) struct Item {
@@ -22,7 +25,10 @@ pub(super) enum What {
 }
 
 pub(super) fn scan(text: &str) -> Result<Vec<Item>, FormatError> {
-    let mut scanner = Scanner { rest: text, line: 1 };
+    let mut scanner = Scanner {
+        rest: text,
+        line: 1,
+    };
     scanner.header()?;
     let mut items = Vec::new();
     let mut in_key = false;
@@ -90,7 +96,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn peek_line(&self) -> &'a str {
-        self.rest.split_once('\n').map_or(self.rest, |(line, _)| line)
+        self.rest
+            .split_once('\n')
+            .map_or(self.rest, |(line, _)| line)
     }
 
     fn take_line(&mut self) -> &'a str {
@@ -221,11 +229,18 @@ impl<'a> Scanner<'a> {
                 Some(digits) => (digits.trim_end(), true),
                 None => (line, false),
             };
-            for pair in digits.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            for pair in digits
+                .split(',')
+                .map(str::trim)
+                .filter(|pair| !pair.is_empty())
+            {
                 let fits = pair.len() <= 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
                 let byte = u8::from_str_radix(pair, 16).ok().filter(|_| fits);
                 bytes.push(byte.ok_or_else(|| {
-                    syntax(place, "bytes are two hexadecimal digits each, with commas between")
+                    syntax(
+                        place,
+                        "bytes are two hexadecimal digits each, with commas between",
+                    )
                 })?);
             }
             if !goes_on {
@@ -242,7 +257,10 @@ impl<'a> Scanner<'a> {
         let place = self.line;
         match without_comment(self.take_line()) {
             "" => Ok(()),
-            _ => Err(syntax(place, "only a comment after ';' may follow a value; is a quote missing?")),
+            _ => Err(syntax(
+                place,
+                "only a comment after ';' may follow a value; is a quote missing?",
+            )),
         }
     }
 }

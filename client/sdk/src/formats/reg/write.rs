@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_proto::Value;
 
 use super::{
-    super::{Format, RenderError, tree},
+    super::{Format, RenderError, name},
     DEFAULT, NAMED_DEFAULT,
 };
 
@@ -17,21 +17,19 @@ const BYTES_A_LINE: usize = 25;
 pub(in crate::formats) fn write(entries: &[(String, Value)]) -> Result<Vec<u8>, RenderError> {
     let mut keys: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::from([(Vec::new(), Vec::new())]);
     let mut spellings = BTreeMap::new();
-    for (key, value) in entries {
+    for (key, data_of) in entries {
         let (path, name) = path_and_name(key)?;
-        for part in 0..=path.len() {
-            let mut id = path[..part].join("\\").to_lowercase();
-            let mut spelling = path[..part].join("\\");
-            if part == path.len() {
-                id = format!("{id}\\\"{}", name.to_lowercase());
-                spelling = format!("{spelling}\\\"{name}");
-            }
-            if *spellings.entry(id).or_insert_with(|| spelling.clone()) != spelling {
+        let parents = (1..=path.len()).map(|depth| path[..depth].join("\\"));
+        // No key's name holds a line break, so the value's cannot be taken for a sub-key.
+        let value = std::iter::once(format!("{}\n{name}", path.join("\\")));
+        for spelling in parents.chain(value) {
+            let first = spellings.entry(spelling.to_lowercase());
+            if *first.or_insert_with(|| spelling.clone()) != spelling {
                 let what = "two names that differ only in case";
                 return Err(RenderError::unsayable(key, Format::Reg, what));
             }
         }
-        let line = format!("{name}={}", data(key, value)?);
+        let line = format!("{name}={}", data(key, data_of)?);
         keys.entry(path).or_default().push(line);
     }
     let mut text = String::from("Windows Registry Editor Version 5.00\r\n");
@@ -49,19 +47,24 @@ pub(in crate::formats) fn write(entries: &[(String, Value)]) -> Result<Vec<u8>, 
 
 /// The sub-keys, and the value's name as a line begins with it.
 fn path_and_name(key: &str) -> Result<(Vec<String>, String), RenderError> {
-    let (above, last) = match key.rsplit_once('/') {
-        Some((above, last)) => (Some(above), last),
-        None => (None, key),
+    let mut parts = key.split('/');
+    let last = parts.next_back().unwrap_or_default();
+    let foreign = || RenderError::ForeignKey {
+        key: key.to_owned(),
     };
-    let path = above.map(tree::names).transpose()?.unwrap_or_default();
-    if path.iter().any(|part| part.is_empty() || part.contains(['\\', '\n', '\r'])) {
+    let path: Option<Vec<_>> = parts.map(name::decode).collect();
+    let path = path.ok_or_else(foreign)?;
+    if path
+        .iter()
+        .any(|part| part.is_empty() || part.contains(['\\', '\n', '\r']))
+    {
         let what = "a sub-key that is empty or holds a backslash or a line break";
         return Err(RenderError::unsayable(key, Format::Reg, what));
     }
     let name = match last {
         DEFAULT => "@".to_owned(),
         NAMED_DEFAULT => quoted(DEFAULT),
-        _ => match tree::names(last)?.concat() {
+        _ => match name::decode(last).ok_or_else(foreign)? {
             name if name.is_empty() => {
                 return Err(RenderError::unsayable(key, Format::Reg, "an empty name"));
             }
@@ -82,7 +85,11 @@ fn data(key: &str, value: &Value) -> Result<String, RenderError> {
             Err(_) => hex("hex(b)", &number.to_le_bytes()),
         },
         Value::Bytes(bytes) => hex("hex", bytes),
-        Value::List(items) if items.iter().any(|item| item.is_empty() || item.contains('\0')) => {
+        Value::List(items)
+            if items
+                .iter()
+                .any(|item| item.is_empty() || item.contains('\0')) =>
+        {
             return refused("a list with an empty item or a NUL character");
         }
         Value::List(items) => {
@@ -98,7 +105,10 @@ fn data(key: &str, value: &Value) -> Result<String, RenderError> {
 /// With as many zeros behind it.
 fn utf16(text: &str, zeros: usize) -> Vec<u8> {
     let zeros = std::iter::repeat_n(0, zeros);
-    text.encode_utf16().chain(zeros).flat_map(u16::to_le_bytes).collect()
+    text.encode_utf16()
+        .chain(zeros)
+        .flat_map(u16::to_le_bytes)
+        .collect()
 }
 
 fn hex(kind: &str, bytes: &[u8]) -> String {
