@@ -12,6 +12,7 @@ pub mod folder;
 pub mod netns;
 pub mod ports;
 pub mod process;
+pub mod program;
 pub mod reaper;
 pub mod stall;
 pub mod turn;
