@@ -98,6 +98,9 @@ fn write_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     Ok(())
 }
 
+/// Where a range begins and ends, for ordered maps.
+pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// A half-open range of keys `[start, end)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
@@ -176,7 +179,7 @@ impl KeyRange {
     }
 
     /// As bounds over bytes, for ordered maps. `None`: no key can lie in it.
-    pub fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    pub fn bounds(&self) -> Option<KeyBounds<'_>> {
         let start = Bound::Included(&self.start[..]);
         match &self.end {
             End::Single => Some((start, start)),

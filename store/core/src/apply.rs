@@ -130,7 +130,7 @@ fn perform(
             Ok(ReplyBody::Delete(result))
         }
         Body::Transact(transaction) => {
-            let (result, staged) = transaction::transact(state, &stamp, &transaction)?;
+            let (result, staged) = transaction::transact(state, &stamp, transaction)?;
             check_room(state, &staged)?;
             commit(state, &stamp, staged, work);
             Ok(ReplyBody::Transact(result))

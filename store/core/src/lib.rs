@@ -29,6 +29,7 @@ mod author;
 mod clock;
 pub mod command;
 mod commit;
+mod compare;
 pub mod entry;
 pub mod hash;
 pub mod history;

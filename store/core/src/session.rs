@@ -259,7 +259,7 @@ fn answer_hash(id: SessionId, sequence: u64, reply: Option<&Reply>) -> RowHash {
     let row = RowBuffer::new(b'a').bytes(id.as_bytes()).number(sequence);
     match reply {
         None => row.number(0),
-        Some(reply) => reply.into_row(row.number(1)),
+        Some(reply) => reply.add_to_row(row.number(1)),
     }
     .finish()
 }

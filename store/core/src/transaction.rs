@@ -6,18 +6,18 @@ use std::{
     sync::Arc,
 };
 
-use holdfast_proto::{Key, KeyRange, LeaseId, Value};
+use holdfast_proto::{Key, KeyRange};
 
 use crate::{
     State,
     command::{Delete, Expected, Put},
     commit::{Staged, Stamp},
+    compare::decide,
     entry::{Entry, Found},
     hash::Digest,
     lease,
     operation::{
-        Compare, DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Relation,
-        Target, Transaction,
+        DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Transaction,
     },
     reply::{
         DeleteResult, OperationResult, PutResult, RangeResult, Reason, Refusal, TransactionResult,
@@ -36,8 +36,8 @@ pub(crate) fn put(
 ) -> Result<(PutResult, Staged), Refusal> {
     let current = state.keys.current.get(&command.put.key);
     check_expected(&command.put.key, current, command.expected)?;
-    let (entry, result) = put_entry(state, stamp, &command.put, current)?;
-    Ok((result, vec![(command.put.key, Some(entry))]))
+    let (key, entry, result) = put_entry(state, stamp, command.put, current)?;
+    Ok((result, vec![(key, Some(entry))]))
 }
 
 /// One deletion, decided.
@@ -74,11 +74,11 @@ pub(crate) fn delete(state: &State, command: &Delete) -> Result<(DeleteResult, S
 pub(crate) fn transact(
     state: &State,
     stamp: &Stamp,
-    transaction: &Transaction,
+    transaction: Transaction,
 ) -> Result<(TransactionResult, Staged), Refusal> {
-    check_duplicates(transaction)?;
+    check_duplicates(&transaction)?;
     let mut decisions = Vec::new();
-    decide(state, transaction, &mut decisions);
+    decide(state, &transaction, &mut decisions);
     let mut decisions = decisions.into_iter();
     let mut run = Run {
         state,
@@ -120,15 +120,16 @@ fn check_expected(
 fn put_entry(
     state: &State,
     stamp: &Stamp,
-    put: &PutOperation,
+    put: PutOperation,
     current: Option<&Arc<Entry>>,
-) -> Result<(Arc<Entry>, PutResult), Refusal> {
+) -> Result<(Key, Arc<Entry>, PutResult), Refusal> {
+    let key = put.key;
     let missing = || {
         let message = format!(
             "{} does not exist, so there is nothing to keep; put a value",
-            put.key
+            key
         );
-        Refusal::new(Reason::KeyMissing, message).about(&put.key)
+        Refusal::new(Reason::KeyMissing, message).about(&key)
     };
     let lease = match put.lease {
         LeaseChoice::Unbound => None,
@@ -137,12 +138,15 @@ fn put_entry(
             state
                 .leases
                 .check(id)
-                .map_err(|_| lease::missing(id).about(&put.key))?;
+                .map_err(|_| lease::missing(id).about(&key))?;
             Some(id)
         }
     };
-    let (value, digest) = match &put.value {
-        Some(value) => (value.clone(), Digest::of(value)),
+    let (value, digest) = match put.value {
+        Some(value) => {
+            let digest = Digest::of(&value);
+            (value, digest)
+        }
         None => {
             let current = current.ok_or_else(missing)?;
             (current.value.clone(), current.digest)
@@ -161,10 +165,10 @@ fn put_entry(
     };
     let previous = current.filter(|_| put.previous);
     let previous = previous.map(|entry| Found {
-        key: put.key.clone(),
+        key: key.clone(),
         entry: Arc::clone(entry),
     });
-    Ok((Arc::new(entry), PutResult { previous }))
+    Ok((key, Arc::new(entry), PutResult { previous }))
 }
 
 /// No key may be put twice, or put and deleted, by what one transaction can do. Branches that
@@ -224,70 +228,6 @@ impl Written<'_> {
     }
 }
 
-/// Decides every compare on the way, before anything is written, as etcd does.
-fn decide(state: &State, transaction: &Transaction, decisions: &mut Vec<bool>) {
-    let holds = transaction
-        .compare
-        .iter()
-        .all(|compare| holds(state, compare));
-    decisions.push(holds);
-    for step in if holds {
-        &transaction.then
-    } else {
-        &transaction.otherwise
-    } {
-        if let Operation::Transaction(inner) = step {
-            decide(state, inner, decisions);
-        }
-    }
-}
-
-fn holds(state: &State, compare: &Compare) -> bool {
-    let mut found = state.keys.range(&compare.range).peekable();
-    if found.peek().is_none() {
-        return holds_for(compare, None);
-    }
-    found.all(|(_, entry)| holds_for(compare, Some(entry)))
-}
-
-fn holds_for(compare: &Compare, entry: Option<&Entry>) -> bool {
-    use std::cmp::Ordering;
-    let number = |of: fn(&Entry) -> u64| entry.map_or(0, of);
-    let order = match &compare.target {
-        Target::Version(target) => Some(number(|entry| entry.version).cmp(target)),
-        Target::Created(target) => Some(number(|entry| entry.created.get()).cmp(target)),
-        Target::Modified(target) => Some(number(|entry| entry.modified.get()).cmp(target)),
-        Target::Lease(target) => {
-            Some(number(|entry| entry.lease.map_or(0, LeaseId::get)).cmp(target))
-        }
-        Target::Value(target) => match entry {
-            None => return false,
-            Some(entry) => compare_values(&entry.value, target),
-        },
-    };
-    match compare.relation {
-        Relation::Equal => order == Some(Ordering::Equal),
-        Relation::NotEqual => order != Some(Ordering::Equal),
-        Relation::Greater => order == Some(Ordering::Greater),
-        Relation::Less => order == Some(Ordering::Less),
-    }
-}
-
-/// `None`: of two kinds.
-fn compare_values(one: &Value, other: &Value) -> Option<std::cmp::Ordering> {
-    match (one, other) {
-        (Value::Text(one), Value::Text(other)) | (Value::Json(one), Value::Json(other)) => {
-            Some(one.cmp(other))
-        }
-        (Value::Integer(one), Value::Integer(other)) => Some(one.cmp(other)),
-        (Value::Float(one), Value::Float(other)) => one.partial_cmp(other),
-        (Value::Boolean(one), Value::Boolean(other)) => Some(one.cmp(other)),
-        (Value::Bytes(one), Value::Bytes(other)) => Some(one.cmp(other)),
-        (Value::List(one), Value::List(other)) => Some(one.cmp(other)),
-        _ => None,
-    }
-}
-
 fn check_answer(bytes: u64) -> Result<(), Refusal> {
     if bytes <= ANSWER_BYTES {
         return Ok(());
@@ -310,21 +250,21 @@ struct Run<'a> {
 impl Run<'_> {
     fn transaction(
         &mut self,
-        transaction: &Transaction,
+        transaction: Transaction,
         decisions: &mut impl Iterator<Item = bool>,
     ) -> Result<TransactionResult, Refusal> {
         let succeeded = decisions.next().unwrap_or(false);
         let steps = if succeeded {
-            &transaction.then
+            transaction.then
         } else {
-            &transaction.otherwise
+            transaction.otherwise
         };
         let mut results = Vec::with_capacity(steps.len());
         for step in steps {
             results.push(match step {
-                Operation::Range(range) => OperationResult::Range(self.range(range)?),
+                Operation::Range(range) => OperationResult::Range(self.range(&range)?),
                 Operation::Put(put) => OperationResult::Put(self.put(put)?),
-                Operation::Delete(delete) => OperationResult::Delete(self.delete(delete)?),
+                Operation::Delete(delete) => OperationResult::Delete(self.delete(&delete)?),
                 Operation::Transaction(inner) => {
                     OperationResult::Transaction(self.transaction(inner, decisions)?)
                 }
@@ -351,14 +291,14 @@ impl Run<'_> {
         })
     }
 
-    fn put(&mut self, put: &PutOperation) -> Result<PutResult, Refusal> {
+    fn put(&mut self, put: PutOperation) -> Result<PutResult, Refusal> {
         let current = match self.writes.get(&put.key) {
             Some(written) => written.as_ref(),
             None => self.state.keys.current.get(&put.key),
         };
-        let (entry, result) = put_entry(self.state, self.stamp, put, current)?;
+        let (key, entry, result) = put_entry(self.state, self.stamp, put, current)?;
         self.account(result.previous.as_slice(), false)?;
-        self.writes.insert(put.key.clone(), Some(entry));
+        self.writes.insert(key, Some(entry));
         Ok(result)
     }
 

@@ -24,7 +24,7 @@ impl Reply {
         }
     }
 
-    pub(crate) fn into_row(&self, row: RowBuffer) -> RowBuffer {
+    pub(crate) fn add_to_row(&self, row: RowBuffer) -> RowBuffer {
         let row = row.number(self.revision);
         match &self.body {
             ReplyBody::Done => row.number(1),

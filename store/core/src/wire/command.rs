@@ -35,12 +35,21 @@ impl TryFrom<wire::Command> for Command {
         Ok(Self {
             request: wire.request.as_ref().map(RequestId::try_from).transpose()?,
             author: wire.author.into(),
-            note: wire.note.into(),
+            note: text(wire.note),
             body: parse_body(
                 wire.body
                     .ok_or(CommandError::Missing("the command is empty"))?,
             )?,
         })
+    }
+}
+
+/// Most notes are empty: those share one allocation.
+fn text(text: String) -> Arc<str> {
+    if text.is_empty() {
+        Arc::default()
+    } else {
+        text.into()
     }
 }
 
