@@ -1,0 +1,247 @@
+//! The raft log as consensus sees it, over the log on disk.
+//!
+//! Two promises that the core builds on: an entry is readable when `append` returns, and its
+//! callback is completed after the sync, exactly once, even if the disk layer forgets it
+//! (a callback that is merely dropped would stall the core for good).
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Bound, Range, RangeBounds},
+};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use holdfast_disk::{Log, LogError, LogRow};
+use holdfast_proto::log::v1 as wire;
+use openraft::storage::{RaftLogReader, RaftLogStorage};
+use prost::Message as _;
+use tokio::sync::oneshot;
+
+use crate::{
+    record::{entry_of_row, log_id_at, position, row_payload, vote_of_wire, vote_to_wire},
+    types::{Entry, IoFlushed, LogId, LogState, Types, Vote},
+};
+
+/// Entries read at one go while catching up or replicating, bytes. Small enough to be sent as one
+/// message, large enough to fill a network.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// The log; clones share it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    log: Log,
+}
+
+impl LogStore {
+    pub(crate) fn new(log: Log) -> Self {
+        Self { log }
+    }
+
+    fn entries(&self, range: Range<u64>, bytes: usize) -> Result<Vec<Entry>, io::Error> {
+        let rows = self.log.read(range, bytes).map_err(io::Error::other)?;
+        rows.iter()
+            .map(|row| entry_of_row(row.position, &row.payload).map_err(io::Error::from))
+            .collect()
+    }
+
+    /// The range, cut to what the log holds.
+    fn clip(&self, range: impl RangeBounds<u64>) -> Range<u64> {
+        let state = self.log.state();
+        let first = state.purged.map_or(0, |id| id.index + 1);
+        let end = state.last.map_or(first, |id| id.index + 1);
+        let from = match range.start_bound() {
+            Bound::Included(at) => *at,
+            Bound::Excluded(at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(at) => at.saturating_add(1),
+            Bound::Excluded(at) => *at,
+            Bound::Unbounded => u64::MAX,
+        };
+        from.max(first)..to.min(end)
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let mut range = self.clip(range);
+        let mut entries = Vec::new();
+        while range.start < range.end {
+            let read = self.entries(range.clone(), READ_BYTES)?;
+            let Some(last) = read.last() else {
+                return Err(io::Error::other(format!(
+                    "the log has no entry {}, which it should hold",
+                    range.start
+                )));
+            };
+            range.start = last.log_id.index + 1;
+            entries.extend(read);
+        }
+        Ok(entries)
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + Send
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        // A restart applies a whole log: read it piece by piece.
+        let range = self.clip(range);
+        let start = (self.clone(), range, Vec::new().into_iter());
+        stream::unfold(start, |(log, mut range, mut read)| async move {
+            if let Some(entry) = read.next() {
+                return Some((Ok(entry), (log, range, read)));
+            }
+            if range.start >= range.end {
+                return None;
+            }
+            let entries = match log.entries(range.clone(), READ_BYTES) {
+                Ok(entries) if !entries.is_empty() => entries,
+                Ok(_) => {
+                    let gap = io::Error::other(format!("the log has no entry {}", range.start));
+                    range.start = range.end;
+                    return Some((Err(gap), (log, range, read)));
+                }
+                Err(error) => {
+                    range.start = range.end;
+                    return Some((Err(error), (log, range, read)));
+                }
+            };
+            range.start += entries.len() as u64;
+            read = entries.into_iter();
+            let first = read.next()?;
+            Some((Ok(first), (log, range, read)))
+        })
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.entries(start..end, READ_BYTES)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        let Some(vote) = self.log.state().vote else {
+            return Ok(None);
+        };
+        let vote = wire::Vote::decode(vote).map_err(io::Error::other)?;
+        Ok(Some(vote_of_wire(Some(vote))?))
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState, io::Error> {
+        let state = self.log.state();
+        let purged = state.purged.as_ref().map(log_id_at);
+        Ok(LogState {
+            last_purged_log_id: purged,
+            last_log_id: state.last.as_ref().map(log_id_at).max(purged),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let (done, saved) = oneshot::channel();
+        let vote: Bytes = vote_to_wire(vote).encode_to_vec().into();
+        self.log
+            .save_vote(vote, Box::new(|outcome| drop(done.send(outcome))));
+        match saved.await {
+            Ok(outcome) => outcome.map_err(io::Error::other),
+            Err(_) => Err(forgotten()),
+        }
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.log
+            .save_committed(committed.as_ref().map(position))
+            .map_err(io::Error::other)
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.log.state().committed.as_ref().map(log_id_at))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IoFlushed) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let rows = entries
+            .into_iter()
+            .map(|entry| LogRow {
+                position: position(&entry.log_id),
+                payload: row_payload(&entry.payload),
+            })
+            .collect();
+        let flushed = Flushed(Some(callback));
+        self.log
+            .append(rows, Box::new(move |outcome| flushed.complete(outcome)));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        self.log
+            .truncate_after(last.as_ref().map(position))
+            .map_err(io::Error::other)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.log.purge(position(&upto)).map_err(io::Error::other)
+    }
+}
+
+/// Completes the core's callback however it ends.
+struct Flushed(Option<IoFlushed>);
+
+impl Flushed {
+    fn complete(mut self, outcome: Result<(), LogError>) {
+        if let Some(callback) = self.0.take() {
+            callback.io_completed(outcome.map_err(io::Error::other));
+        }
+    }
+}
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback.io_completed(Err(forgotten()));
+        }
+    }
+}
+
+fn forgotten() -> io::Error {
+    io::Error::other("the log never said whether the write reached the disk")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_forgotten_callback_is_a_failed_write() {
+        let (done, outcome) = oneshot::channel();
+        drop(Flushed(Some(IoFlushed::signal(done))));
+        assert!(outcome.await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_callback_is_completed_once() {
+        let (done, outcome) = oneshot::channel();
+        Flushed(Some(IoFlushed::signal(done))).complete(Ok(()));
+        assert!(outcome.await.unwrap().is_ok());
+    }
+}

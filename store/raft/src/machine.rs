@@ -1,0 +1,227 @@
+//! The state machine as consensus sees it, over the store on disk.
+//!
+//! Entries are applied in batches, each under one write lock of the store; whoever waits for a
+//! batch is answered after it. Readers never come through here: they use the store.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use holdfast_core::Context;
+use holdfast_disk::{ArchiveFile, ArchiveJob, IncomingArchive, Store};
+use holdfast_proto::{Timestamp, log::v1 as wire};
+use openraft::storage::RaftStateMachine;
+use prost::Message as _;
+
+use crate::{
+    progress::Progress,
+    record::{meta_of_wire, meta_to_wire},
+    snapshot::{Builder, SnapshotData},
+    types::{
+        ApplyResponder, EntryResponder, LogId, Payload, Response, Snapshot, SnapshotMeta,
+        StoredMembership, Types, term_of,
+    },
+};
+
+/// Most entries applied under one lock.
+const BATCH_ENTRIES: usize = 512;
+
+/// Owned by the core's worker; shares the store with everybody.
+pub(crate) struct Machine {
+    store: Store,
+    progress: Arc<Progress>,
+    last: Option<LogId>,
+    membership: StoredMembership,
+    archive: Option<(SnapshotMeta, ArchiveFile)>,
+}
+
+impl Machine {
+    /// `meta` is what the loaded archive says of itself, if one was loaded.
+    pub(crate) fn new(
+        store: Store,
+        progress: Arc<Progress>,
+        meta: Option<Bytes>,
+    ) -> Result<Self, io::Error> {
+        let meta = meta.map(decode_meta).transpose()?;
+        let archive = meta.clone().zip(store.newest_archive());
+        let meta = meta.unwrap_or_default();
+        progress.jump(meta.last_log_id);
+        Ok(Self {
+            store,
+            progress,
+            last: meta.last_log_id,
+            membership: meta.last_membership,
+            archive,
+        })
+    }
+
+    /// An archive of this very moment, to be written elsewhere; `None` before the first entry.
+    pub(crate) fn prepare(&self) -> Option<(SnapshotMeta, ArchiveJob)> {
+        self.last?;
+        let meta = SnapshotMeta {
+            last_log_id: self.last,
+            last_membership: self.membership.clone(),
+        };
+        let header = meta_to_wire(&meta).encode_to_vec();
+        let job = self.store.prepare_archive(header.into());
+        Some((meta, job))
+    }
+
+    /// An archive was written and synced.
+    pub(crate) fn archived(&mut self, meta: SnapshotMeta, file: ArchiveFile) {
+        let newest = self.archive.as_ref().and_then(|(meta, _)| meta.last_log_id);
+        if meta.last_log_id >= newest {
+            self.archive = Some((meta, file));
+        }
+    }
+
+    fn finish(&mut self, batch: &mut Batch) -> Result<(), io::Error> {
+        let Some(last) = batch.last.take() else {
+            return Ok(());
+        };
+        let mut replies = self.store.apply(batch.commands.drain(..)).into_iter();
+        self.last = Some(last);
+        for slot in batch.slots.drain(..) {
+            let reply = if slot.is_command {
+                Some(replies.next().ok_or_else(|| {
+                    io::Error::other("the store answered fewer commands than it was given")
+                })?)
+            } else {
+                None
+            };
+            if let Some(responder) = slot.responder {
+                responder.send(Response(reply));
+            }
+        }
+        self.progress
+            .advance(last, std::mem::take(&mut batch.bytes));
+        Ok(())
+    }
+}
+
+/// Entries on their way into the store together.
+#[derive(Default)]
+struct Batch {
+    commands: Vec<(Context, Bytes)>,
+    slots: Vec<Slot>,
+    last: Option<LogId>,
+    bytes: u64,
+}
+
+struct Slot {
+    is_command: bool,
+    responder: Option<ApplyResponder>,
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder, io::Error>> + Unpin + Send,
+    {
+        let mut batch = Batch::default();
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            batch.last = Some(entry.log_id);
+            let is_command = match entry.payload {
+                Payload::Blank => false,
+                Payload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    false
+                }
+                Payload::Normal(record) => {
+                    batch.bytes += record.bytes() as u64;
+                    let record = record.open()?;
+                    let context = Context {
+                        index: entry.log_id.index,
+                        term: term_of(&entry.log_id),
+                        at: Timestamp::from_millis(record.at_ms),
+                    };
+                    batch.commands.push((context, record.command));
+                    true
+                }
+            };
+            batch.slots.push(Slot {
+                is_command,
+                responder,
+            });
+            if batch.slots.len() >= BATCH_ENTRIES {
+                self.finish(&mut batch)?;
+                tokio::task::yield_now().await;
+            }
+        }
+        self.finish(&mut batch)
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        let (meta, file) = self.archive.clone()?;
+        Some(Builder::Ready(meta, file))
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        match self.prepare() {
+            Some((meta, job)) => Builder::Job(meta, Some(job)),
+            None => {
+                let meta = SnapshotMeta::default();
+                let header = meta_to_wire(&meta).encode_to_vec();
+                Builder::Job(meta, Some(self.store.prepare_archive(header.into())))
+            }
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let incoming = match snapshot {
+                SnapshotData::Received(incoming) => incoming,
+                SnapshotData::Here(file) => copy(&store, &file)?,
+            };
+            store.install(incoming).map_err(io::Error::other)
+        })
+        .await
+        .map_err(io::Error::other)??;
+        self.last = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.archive = self.store.newest_archive().map(|file| (meta.clone(), file));
+        self.progress.jump(self.last);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self.archive.clone().map(|(meta, file)| Snapshot {
+            meta,
+            snapshot: SnapshotData::Here(file),
+        }))
+    }
+}
+
+/// An archive of another folder, as if it had been received.
+fn copy(store: &Store, file: &ArchiveFile) -> Result<IncomingArchive, io::Error> {
+    use std::io::Read as _;
+
+    let mut incoming = store.incoming().map_err(io::Error::other)?;
+    let mut source = std::fs::File::open(&file.path)?;
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        let read = source.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(incoming);
+        }
+        incoming.write(&chunk[..read]).map_err(io::Error::other)?;
+    }
+}
+
+fn decode_meta(header: Bytes) -> Result<SnapshotMeta, io::Error> {
+    let meta = wire::SnapshotMeta::decode(header).map_err(io::Error::other)?;
+    Ok(meta_of_wire(meta)?)
+}

@@ -1,0 +1,81 @@
+//! Channels to peers, kept for as long as they work.
+//!
+//! Each is opened before it is needed: a handshake in the middle of an election, or before a new
+//! leader's first entry, is time in which nobody can write.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use holdfast_proto::{limits::MESSAGE_BYTES, peer::v1::raft_client::RaftClient};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use crate::options::{Dial, DialError, PeerNode, Purpose};
+
+/// A peer's client over one channel.
+pub(crate) type Client = RaftClient<Channel>;
+
+/// Longest wait for a channel that is opened ahead of need.
+const WARM_LIMIT: Duration = Duration::from_secs(1);
+
+/// The channels of one replica.
+pub(crate) struct Channels {
+    dial: Arc<dyn Dial>,
+    open: Mutex<HashMap<(u64, Purpose), (String, Channel)>>,
+}
+
+impl Channels {
+    pub(crate) fn new(dial: Arc<dyn Dial>) -> Self {
+        Self {
+            dial,
+            open: Mutex::default(),
+        }
+    }
+
+    /// A client for a peer; dials only if there is no channel, or the peer has moved.
+    pub(crate) fn client(&self, peer: &PeerNode, purpose: Purpose) -> Result<Client, DialError> {
+        let key = (peer.id.0, purpose);
+        let mut open = self.open.lock();
+        let known = open
+            .get(&key)
+            .filter(|(address, _)| *address == peer.address)
+            .map(|(_, channel)| channel.clone());
+        let channel = match known {
+            Some(channel) => channel,
+            None => {
+                let channel = self.dial.channel(peer, purpose)?;
+                open.insert(key, (peer.address.clone(), channel.clone()));
+                channel
+            }
+        };
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES))
+    }
+
+    /// Drops a channel that no longer answers: a connection whose other end vanished would
+    /// otherwise be waited for until the kernel gives it up.
+    pub(crate) fn forget(&self, peer: &PeerNode, purpose: Purpose) {
+        self.open.lock().remove(&(peer.id.0, purpose));
+    }
+
+    /// Opens what votes, heartbeats and entries to these peers will need.
+    pub(crate) async fn warm(&self, peers: &[PeerNode]) {
+        let wanted = peers
+            .iter()
+            .flat_map(|peer| [Purpose::Heartbeat, Purpose::Append].map(|purpose| (peer, purpose)));
+        join_all(wanted.map(|(peer, purpose)| self.touch(peer, purpose))).await;
+    }
+
+    async fn touch(&self, peer: &PeerNode, purpose: Purpose) {
+        let Ok(mut client) = self.client(peer, purpose) else {
+            return;
+        };
+        // An empty question costs one round trip and opens the connection.
+        let touched = timeout(WARM_LIMIT, client.read_index(futures::stream::empty())).await;
+        if touched.is_err() {
+            self.forget(peer, purpose);
+        }
+    }
+}
