@@ -262,6 +262,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes one more node, joins it and waits until it votes.
+    pub async fn grow(&mut self) -> anyhow::Result<usize> {
+        let place = self.nodes.len();
+        self.add(place).await?;
+        Ok(place)
+    }
+
+    /// Forgets the last node: it was removed from the cluster, or never to return.
+    pub fn forget_last(&mut self) {
+        self.nodes.pop();
+    }
+
     /// Which nodes run.
     pub fn running(&self) -> Vec<usize> {
         (0..self.nodes.len())
