@@ -1,0 +1,156 @@
+//! What every command takes, and which commands there are.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Parser, ValueEnum};
+
+use crate::{command::Command, duration};
+
+/// Sets, reads, compares and rolls back the parameters of a Holdfast cluster, and looks after the
+/// cluster itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kvctl",
+    version,
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 outcome unknown, \
+                  4 unreachable.",
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Common {
+    /// The context file: which cluster, where, and as whom
+    /// [default: holdfast/context.toml in the user's config folder]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HOLDFAST_CONTEXT",
+        hide_env_values = true
+    )]
+    pub(crate) context: Option<PathBuf>,
+
+    /// How to print results: for people, for programs, for pipes
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) output: Format,
+
+    /// How long a request may take, with all its repeats, such as 500ms, 10s or 2m
+    #[arg(long, global = true, value_parser = duration::parse, default_value = "10s", value_name = "TIME")]
+    pub(crate) timeout: Duration,
+
+    /// Print no remarks beside the result
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    pub(crate) quiet: bool,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns with headings
+    Table,
+    /// JSON in stable shapes, one document (watch: one a line)
+    Json,
+    /// Values as they are; lists with tabs between columns and no headings
+    Raw,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(words.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn common_options_stand_before_or_behind_the_command() {
+        for words in [
+            "kvctl --context c.toml -o json get a",
+            "kvctl get a -o json --context c.toml",
+        ] {
+            let arguments = parse(words).unwrap();
+            assert_eq!(arguments.common.output, Format::Json);
+            assert_eq!(arguments.common.context, Some("c.toml".into()));
+        }
+    }
+
+    #[test]
+    fn what_the_commands_take_is_what_the_design_promises() {
+        for words in [
+            "kvctl put a 1 --type integer --if-revision 0 --note why",
+            "kvctl put a --file f",
+            "kvctl put a -",
+            "kvctl put a -5 --type integer",
+            "kvctl get a --revision 3",
+            "kvctl list",
+            "kvctl list a/ --limit 3",
+            "kvctl delete a",
+            "kvctl delete --prefix a/",
+            "kvctl txn t.json",
+            "kvctl history a",
+            "kvctl diff a",
+            "kvctl diff a 1 2",
+            "kvctl rollback a --to 3",
+            "kvctl watch a/ --from 2",
+            "kvctl import f.reg --prefix p --dry-run",
+            "kvctl export p --format env",
+            "kvctl lock l -- sh -c true",
+            "kvctl member list",
+            "kvctl member token --name n2 --ttl 10m --role learner",
+            "kvctl member promote n2",
+            "kvctl member remove 2",
+            "kvctl member transfer-leader",
+            "kvctl status",
+            "kvctl completion bash",
+        ] {
+            parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for (words, kind) in [
+            ("kvctl", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("kvctl frobnicate", ErrorKind::InvalidSubcommand),
+            ("kvctl put a", ErrorKind::MissingRequiredArgument),
+            ("kvctl put a 1 --file f", ErrorKind::ArgumentConflict),
+            ("kvctl put a 1 --type int", ErrorKind::ValueValidation),
+            ("kvctl delete", ErrorKind::MissingRequiredArgument),
+            ("kvctl delete --prefix", ErrorKind::InvalidValue),
+            ("kvctl delete a --prefix b", ErrorKind::ArgumentConflict),
+            ("kvctl diff a 1", ErrorKind::MissingRequiredArgument),
+            ("kvctl rollback a", ErrorKind::MissingRequiredArgument),
+            ("kvctl rollback a --to 0", ErrorKind::ValueValidation),
+            ("kvctl import f", ErrorKind::MissingRequiredArgument),
+            ("kvctl export p", ErrorKind::MissingRequiredArgument),
+            ("kvctl export p --format csv", ErrorKind::ValueValidation),
+            ("kvctl lock l", ErrorKind::MissingRequiredArgument),
+            (
+                "kvctl member",
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            ),
+            ("kvctl get a -o xml", ErrorKind::InvalidValue),
+            ("kvctl get a --timeout soon", ErrorKind::ValueValidation),
+        ] {
+            assert_eq!(
+                parse(words).map(|_| ()).unwrap_err().kind(),
+                kind,
+                "{words}"
+            );
+        }
+    }
+}

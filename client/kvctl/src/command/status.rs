@@ -1,0 +1,368 @@
+//! `status`: how the cluster is, and what is wrong with it, in words.
+
+use std::process::ExitCode;
+
+use holdfast_client::{self as sdk, Limit, MemberStatus, ReadError};
+use serde_json::{Value as Json, json};
+
+use super::{
+    count,
+    member::{member_json, role_name},
+};
+use crate::{
+    failure::{Exit, Failure},
+    output::{BAD, FAINT, GOOD, Output, STRONG},
+    session::Session,
+    time,
+};
+
+/// Show how the cluster is and what is wrong with it
+///
+/// Works while servers are down. Exit code 4: no server answers, or there is no leader.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {}
+
+impl Status {
+    pub(crate) async fn run(self, session: &Session) -> Result<ExitCode, Failure> {
+        let client = session.client()?;
+        // Every endpoint is asked first: one that is down or distrusted is said by name.
+        let (answers, silent): (Vec<_>, Vec<_>) = client
+            .cluster()
+            .status_each()
+            .await
+            .into_iter()
+            .partition(|(_, answer)| answer.is_ok());
+        let silent: Vec<_> = silent
+            .into_iter()
+            .filter_map(|(endpoint, answer)| Some((endpoint, answer.err()?)))
+            .collect();
+        let Some(own) = answers.into_iter().find_map(|(_, answer)| answer.ok()) else {
+            return Err(nobody_answers(&silent));
+        };
+        // A node that answers for itself may still fail to ask its peers in time.
+        let status = client.cluster().status().await.unwrap_or(own);
+        let problems = problems(&status, &silent);
+        if session.is_json() {
+            session.output.json(&status_json(&status, &problems))?;
+        } else {
+            show(&session.output, &status, &problems)?;
+        }
+        Ok(match status.leader {
+            Some(_) => ExitCode::SUCCESS,
+            None => Exit::Unreachable.into(),
+        })
+    }
+}
+
+fn nobody_answers(silent: &[(String, ReadError)]) -> Failure {
+    let distrusted = |error: &ReadError| matches!(error, ReadError::Unauthorized { .. });
+    let each: String = silent
+        .iter()
+        .map(|(endpoint, error)| format!("\n  {endpoint}: {error}"))
+        .collect();
+    if !silent.is_empty() && silent.iter().all(|(_, error)| distrusted(error)) {
+        return Failure::refused(format!("no node of this context trusts this client:{each}"));
+    }
+    Failure::unreachable(format!(
+        "no node of this context answers; reads and writes are refused until a majority of the \
+         nodes runs again:{each}"
+    ))
+}
+
+/// What the answering node says is wrong, and what could be seen from here, each once.
+fn problems(status: &sdk::Status, silent: &[(String, ReadError)]) -> Vec<String> {
+    let mut problems = status.problems.clone();
+    let mut add = |problem: String| {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
+    if status.leader.is_none() && status.problems.is_empty() {
+        add(
+            "there is no leader: reads and writes wait until a majority of the voters runs"
+                .to_owned(),
+        );
+    }
+    for member in &status.members {
+        let name = &member.member.name;
+        if !member.problem.is_empty()
+            && !status
+                .problems
+                .iter()
+                .any(|said| said.contains(&member.problem))
+        {
+            add(format!("{name}: {}", member.problem));
+        }
+    }
+    for (endpoint, error) in silent {
+        let member = status
+            .members
+            .iter()
+            .find(|member| member.member.address == *endpoint);
+        // A member that its peers cannot reach either was spoken of already.
+        if member.is_none_or(|member| member.reachable) {
+            add(format!("{endpoint} does not answer here: {error}"));
+        }
+    }
+    problems
+}
+
+fn show(output: &Output, status: &sdk::Status, problems: &[String]) -> Result<(), Failure> {
+    let leader = status.leader.map_or("no leader".to_owned(), |leader| {
+        let name = status
+            .members
+            .iter()
+            .find(|member| member.member.id == leader);
+        format!(
+            "leader {}",
+            name.map_or(leader.to_string(), |member| member.member.name.clone())
+        )
+    });
+    output.line(format_args!(
+        "{STRONG}{}{STRONG:#} · {leader} · term {} · revision {} · {} · {} UTC",
+        status.cluster,
+        status.term,
+        status.revision,
+        count(status.keys, "key"),
+        time::short(status.cluster_time),
+    ))?;
+    output.line("")?;
+    let headings = [
+        "NODE",
+        "ROLE",
+        "STATE",
+        "ADDRESS",
+        "APPLIED",
+        "LAG",
+        "REVISION",
+        "STATE HASH",
+        "VERSION",
+    ];
+    output.rows(headings, status.members.iter().map(member_row).collect())?;
+    output.line("")?;
+    output.rows(
+        ["LIMIT", "USED", "MOST"],
+        status.limits.iter().map(limit_row).collect(),
+    )?;
+    output.line("")?;
+    output.line(format_args!(
+        "{FAINT}history: {} older versions, {}; compacted below {} · log {} to {}, archive at {} · \
+         {}{FAINT:#}",
+        status.past_rows,
+        status.past,
+        status.compacted,
+        status.log_first,
+        status.log_last,
+        status.snapshot,
+        count(status.leases, "lease"),
+    ))?;
+    if problems.is_empty() {
+        return output.line(format_args!("{GOOD}all is well{GOOD:#}"));
+    }
+    problems
+        .iter()
+        .try_for_each(|problem| output.line(format_args!("{BAD}problem{BAD:#}: {problem}")))
+}
+
+fn member_row(status: &MemberStatus) -> [String; 9] {
+    let known = |number: u64| match status.reachable {
+        true => number.to_string(),
+        false => "-".to_owned(),
+    };
+    let state = match (status.reachable, status.leader) {
+        (false, _) => "down",
+        (true, true) => "leader",
+        (true, false) => "follower",
+    };
+    [
+        status.member.name.clone(),
+        role_name(status.member.role).to_owned(),
+        state.to_owned(),
+        status.member.address.clone(),
+        known(status.applied),
+        known(status.lag),
+        known(status.revision),
+        hex(&status.state_hash).chars().take(HASH_DIGITS).collect(),
+        status.version.clone(),
+    ]
+}
+
+fn limit_row(limit: &Limit) -> [String; 3] {
+    let used = match limit.used {
+        0 => String::new(),
+        used => amount(used, &limit.unit),
+    };
+    [limit.name.clone(), used, amount(limit.most, &limit.unit)]
+}
+
+/// A number and its unit; bytes in the unit that fits.
+fn amount(number: u64, unit: &str) -> String {
+    if unit != "bytes" {
+        return format!("{number} {unit}").trim_end().to_owned();
+    }
+    match number {
+        0..1024 => format!("{number} B"),
+        1024..1_048_576 => format!("{:.1} KiB", number as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", number as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", number as f64 / 1_073_741_824.0),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn status_json(status: &sdk::Status, problems: &[String]) -> Json {
+    json!({
+        "cluster": status.cluster,
+        "answered_by": status.node.0,
+        "leader": status.leader.map(|leader| leader.0),
+        "term": status.term,
+        "revision": status.revision,
+        "keys": status.keys,
+        "leases": status.leases,
+        "compacted": status.compacted,
+        "state_bytes": status.state_bytes,
+        "past": { "state": status.past, "rows": status.past_rows },
+        "log": { "first": status.log_first, "last": status.log_last, "archive": status.snapshot },
+        "cluster_time": time::rfc3339(status.cluster_time),
+        "members": status.members.iter().map(member_status_json).collect::<Vec<_>>(),
+        "limits": status.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "problems": problems,
+    })
+}
+
+fn member_status_json(status: &MemberStatus) -> Json {
+    let mut json = member_json(&status.member);
+    json["leader"] = json!(status.leader);
+    json["reachable"] = json!(status.reachable);
+    json["applied"] = json!(status.applied);
+    json["lag"] = json!(status.lag);
+    json["revision"] = json!(status.revision);
+    json["state_hash"] = json!(hex(&status.state_hash));
+    json["version"] = json!(status.version);
+    json["problem"] = json!(status.problem);
+    json
+}
+
+fn limit_json(limit: &Limit) -> Json {
+    json!({ "name": limit.name, "used": limit.used, "most": limit.most, "unit": limit.unit })
+}
+
+/// Of a hash, in the table: enough to tell two apart.
+const HASH_DIGITS: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use holdfast_client::{Member, NodeId, Role, Timestamp};
+
+    use super::*;
+
+    fn member(id: u64, reachable: bool, problem: &str) -> MemberStatus {
+        MemberStatus {
+            member: Member {
+                id: NodeId(id),
+                name: format!("n{id}"),
+                address: format!("127.0.0.1:710{id}"),
+                role: Role::Voter,
+                joined_at: Timestamp::from_millis(0),
+            },
+            leader: id == 1,
+            reachable,
+            applied: 9,
+            lag: 0,
+            revision: 5,
+            state_hash: vec![0xab; 32],
+            version: "0.1.0".to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+
+    fn status(leader: Option<u64>, members: Vec<MemberStatus>) -> sdk::Status {
+        sdk::Status {
+            cluster: "home".to_owned(),
+            node: NodeId(1),
+            term: 3,
+            revision: 5,
+            leader: leader.map(NodeId),
+            members,
+            limits: Vec::new(),
+            keys: 1,
+            compacted: 0,
+            leases: 0,
+            state_bytes: 100,
+            past_rows: 0,
+            past: "ready".to_owned(),
+            log_first: 1,
+            log_last: 9,
+            snapshot: 0,
+            problems: Vec::new(),
+            cluster_time: Timestamp::from_millis(0),
+        }
+    }
+
+    fn silent(endpoint: &str) -> (String, ReadError) {
+        let error = ReadError::Unreachable {
+            waited: Duration::from_secs(1),
+            last: "refused".to_owned(),
+        };
+        (endpoint.to_owned(), error)
+    }
+
+    #[test]
+    fn each_problem_is_told_once_and_in_words() {
+        let down = status(
+            Some(1),
+            vec![member(1, true, ""), member(2, false, "does not answer")],
+        );
+        assert_eq!(
+            problems(&down, &[silent("127.0.0.1:7102")]),
+            ["n2: does not answer"]
+        );
+        let apart = status(Some(1), vec![member(1, true, ""), member(2, true, "")]);
+        let told = problems(&apart, &[silent("127.0.0.1:7102")]);
+        assert!(
+            told[0].starts_with("127.0.0.1:7102 does not answer here"),
+            "{told:?}"
+        );
+        let headless = problems(&status(None, vec![member(1, true, "")]), &[]);
+        assert!(headless[0].contains("no leader"), "{headless:?}");
+        assert!(problems(&status(Some(1), vec![member(1, true, "")]), &[]).is_empty());
+    }
+
+    #[test]
+    fn when_nobody_answers_every_endpoint_is_named() {
+        let failure = nobody_answers(&[silent("127.0.0.1:7101"), silent("127.0.0.1:7102")]);
+        let shown = format!("{failure:?}");
+        assert!(shown.contains("7101") && shown.contains("7102") && shown.contains("Unreachable"));
+    }
+
+    #[test]
+    fn a_member_that_is_down_shows_no_stale_numbers() {
+        let row = member_row(&member(2, false, "down"));
+        assert_eq!(row[2], "down");
+        assert_eq!(row[4..7], ["-", "-", "-"]);
+        assert_eq!(member_row(&member(1, true, ""))[7], "abababababab");
+    }
+
+    #[test]
+    fn sizes_are_shown_in_units_that_fit() {
+        assert_eq!(amount(512, "operations"), "512 operations");
+        assert_eq!(amount(1024, "bytes"), "1.0 KiB");
+        assert_eq!(amount(1_073_741_824, "bytes"), "1.0 GiB");
+    }
+
+    #[test]
+    fn the_json_names_what_the_documentation_names() {
+        let json = status_json(&status(Some(1), vec![member(1, true, "")]), &[]);
+        for field in [
+            "cluster", "leader", "revision", "members", "limits", "problems", "log",
+        ] {
+            assert!(!json[field].is_null(), "{field}");
+        }
+        assert_eq!(json["members"][0]["role"], "voter");
+        assert_eq!(json["members"][0]["state_hash"], "ab".repeat(32));
+    }
+}

@@ -1,0 +1,53 @@
+//! From a context to a connected client.
+
+use holdfast_client::{Client, ClientOptions, Context};
+
+use crate::{
+    arguments::{Common, Format},
+    failure::Failure,
+    output::Output,
+};
+
+/// What a command works with.
+pub(crate) struct Session {
+    pub(crate) common: Common,
+    pub(crate) output: Output,
+}
+
+impl Session {
+    pub(crate) fn new(common: Common) -> Self {
+        let output = Output::new(common.output, common.quiet);
+        Self { common, output }
+    }
+
+    /// Connects to the cluster that the context names; a server has answered then.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::with_options(&self.context()?, self.options()).await?)
+    }
+
+    /// A client that has asked no server yet.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::lazy(&self.context()?, self.options())?)
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.common.output == Format::Json
+    }
+
+    fn context(&self) -> Result<Context, Failure> {
+        Ok(match &self.common.context {
+            Some(path) => Context::load(path)?,
+            None => Context::discover()?,
+        })
+    }
+
+    fn options(&self) -> ClientOptions {
+        let defaults = ClientOptions::default();
+        ClientOptions {
+            request_timeout: self.common.timeout,
+            attempt_timeout: defaults.attempt_timeout.min(self.common.timeout),
+            connections_per_endpoint: 1,
+            ..defaults
+        }
+    }
+}
