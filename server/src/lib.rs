@@ -20,12 +20,21 @@
 //! Absent: consensus (`holdfast-raft`), the meaning of a command (`holdfast-core`), files of the
 //! store (`holdfast-disk`).
 
+pub mod command;
 pub mod configuration;
+pub mod demo;
+pub mod dev;
 pub mod dir;
+pub mod http;
 pub mod identity;
+pub mod init;
+pub mod join;
 pub mod node;
 pub mod observe;
+pub mod operator;
+pub mod run;
 pub mod status;
+pub mod telemetry;
 pub mod tls;
 
 mod author;
@@ -41,8 +50,11 @@ mod leader;
 mod lease;
 mod lock;
 mod membership;
+mod orphan;
 mod peer;
 mod peers;
 mod renewals;
 mod session;
+mod signals;
+mod systemd;
 mod watch;

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     configuration::NodeConfiguration,
-    identity::{CertificateAuthority, JoinToken, NodeKey, authority::to_pem},
+    identity::{JoinToken, NodeKey, authority::to_pem},
 };
 
 /// The command that makes a folder.
@@ -39,6 +39,16 @@ pub struct UnfinishedDir {
     path: PathBuf,
     lock: DirLock,
     key: NodeKey,
+}
+
+/// What the cluster gives a node.
+pub struct Papers<'a> {
+    /// The authority's certificate.
+    pub authority: &'a CertificateDer<'static>,
+    /// Its key. None: this node admits nobody and renews no certificate.
+    pub authority_key: Option<&'a NodeKey>,
+    /// The node's own certificate.
+    pub certificate: &'a CertificateDer<'static>,
 }
 
 impl UnfinishedDir {
@@ -101,6 +111,16 @@ impl UnfinishedDir {
         }
     }
 
+    /// Refuses settings that cannot be, before anybody is asked for anything.
+    pub fn check(&self, configuration: &NodeConfiguration) -> Result<(), DirError> {
+        configuration
+            .check()
+            .map_err(|source| DirError::Configuration {
+                path: self.path.join(CONFIGURATION),
+                source,
+            })
+    }
+
     /// Where an operator context goes.
     pub fn context(&self) -> PathBuf {
         self.path.join(CONTEXT)
@@ -110,26 +130,25 @@ impl UnfinishedDir {
     pub fn finish(
         self,
         configuration: NodeConfiguration,
-        authority: &CertificateAuthority,
-        certificate: &CertificateDer<'_>,
+        papers: &Papers<'_>,
     ) -> Result<NodeDir, DirError> {
-        let file = self.path.join(CONFIGURATION);
-        configuration
-            .check()
-            .map_err(|source| DirError::Configuration {
-                path: file.clone(),
-                source,
-            })?;
+        self.check(&configuration)?;
         let tls = self.path.join(TLS);
         write(
             &tls.join(CA_CERTIFICATE),
-            authority.certificate_pem().as_bytes(),
+            to_pem(papers.authority).as_bytes(),
         )?;
-        write(&tls.join(CA_KEY), authority.key().to_pem().as_bytes())?;
-        write(&tls.join(NODE_CERTIFICATE), to_pem(certificate).as_bytes())?;
+        if let Some(key) = papers.authority_key {
+            write(&tls.join(CA_KEY), key.to_pem().as_bytes())?;
+        }
+        write(
+            &tls.join(NODE_CERTIFICATE),
+            to_pem(papers.certificate).as_bytes(),
+        )?;
         let data = self.path.join(DATA);
         files::create_private_folder(&data)?;
         write(&data.join(DATA_MARK), data_mark(&configuration).as_bytes())?;
+        let file = self.path.join(CONFIGURATION);
         write(&file, configuration.to_toml().as_bytes())?;
         files::remove(&self.path.join(UNFINISHED))?;
         Ok(NodeDir {

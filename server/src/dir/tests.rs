@@ -23,7 +23,14 @@ fn make(path: &Path) -> NodeDir {
         )
         .unwrap();
     making
-        .finish(configuration, &authority, &certificate)
+        .finish(
+            configuration,
+            &Papers {
+                authority: authority.certificate(),
+                authority_key: Some(authority.key()),
+                certificate: &certificate,
+            },
+        )
         .unwrap()
 }
 

@@ -84,6 +84,16 @@ pub(crate) fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channe
     )
 }
 
+/// One handshake, to see who answers there. An error is in words.
+pub(crate) async fn probe(address: &str, config: Arc<ClientConfig>) -> Result<(), String> {
+    let connector = TlsConnector::from(config);
+    match tokio::time::timeout(PROBE_TIMEOUT, open(&connector, address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {PROBE_TIMEOUT:?}")),
+    }
+}
+
 async fn open(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -92,5 +102,6 @@ async fn open(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<T
     connector.connect(name, stream).await
 }
 
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
