@@ -1,0 +1,139 @@
+//! The past: values of older versions, by key and revision.
+//!
+//! Never the only copy: log and newest archive are the truth, and what is here can always be put
+//! back from them. Every row carries the digest of its value and is checked against it when read,
+//! so the past may lose a value, but it never gives out a wrong one.
+
+pub(crate) mod condition;
+pub(crate) mod keeper;
+pub(crate) mod memory;
+pub(crate) mod sled;
+
+use bytes::{Buf, BufMut, Bytes};
+use holdfast_core::{Digest, Retired, VersionId};
+use holdfast_proto::{Key, Revision, Value, v1};
+use prost::Message as _;
+
+/// Why a value of the past cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PastError {
+    /// It is being put back from archive and log. Ask again.
+    #[error(
+        "older values are being put back on this node ({percent} % done); ask again, or ask another node"
+    )]
+    Rebuilding {
+        /// How much is done.
+        percent: u8,
+    },
+    /// It is not kept here: it was forgotten, or it was lost.
+    #[error("this version's value is not kept on this node; ask another node")]
+    Missing,
+    /// It was there and does not check. It will be put back at the next start.
+    #[error(
+        "this version's value is damaged on this node; ask another node, and restart this one to put it back"
+    )]
+    Damaged,
+}
+
+/// How the past is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PastStatus {
+    /// Everything can be read.
+    Ready,
+    /// Being put back from the archive.
+    Rebuilding {
+        /// How much is done.
+        percent: u8,
+    },
+    /// It stopped working; the next start puts it back.
+    Failed {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for PastStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::Rebuilding { percent } => write!(f, "rebuilding {percent} %"),
+            Self::Failed { why } => write!(f, "failed ({why})"),
+        }
+    }
+}
+
+/// Why an engine could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct PastFault(pub(crate) String);
+
+/// An engine that keeps rows. Calls block.
+pub(crate) trait Past: Send {
+    /// Keeps rows. Keeping one again changes nothing.
+    fn keep(&mut self, rows: &[PastRow]) -> Result<(), PastFault>;
+    /// Drops rows. Dropping one that is not there changes nothing.
+    fn forget(&mut self, ids: &[VersionId]) -> Result<(), PastFault>;
+    /// Hands everything to the system, so that it outlives the process.
+    fn flush(&mut self) -> Result<(), PastFault>;
+    /// Something to read with beside the writer.
+    fn reader(&self) -> Box<dyn PastReader>;
+}
+
+/// Reads rows, from any thread.
+pub(crate) trait PastReader: Send + Sync {
+    /// The row of a version, if it is kept. Damage is a fault.
+    fn row(&self, id: &VersionId) -> Result<Option<PastRow>, PastFault>;
+}
+
+/// A value of an older version.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PastRow {
+    pub(crate) id: VersionId,
+    pub(crate) value: Value,
+    pub(crate) digest: Digest,
+}
+
+impl PastRow {
+    /// `revision (8) key length (2) key digest (32) value`, numbers big-endian, the value as
+    /// `holdfast.v1.Value`.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let key = self.id.key.as_bytes();
+        let value = v1::Value::from(self.value.clone());
+        let mut bytes = Vec::with_capacity(42 + key.len() + value.encoded_len());
+        bytes.put_u64(self.id.revision.get());
+        // A key is at most 1 KiB long.
+        bytes.put_u16(key.len() as u16);
+        bytes.put_slice(key);
+        bytes.put_slice(self.digest.as_bytes());
+        bytes.put_slice(&value.encode_to_vec());
+        bytes
+    }
+
+    /// `None` if the bytes are no row, or its value is not what its digest says.
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        if bytes.len() < 10 {
+            return None;
+        }
+        let revision = Revision::new(bytes.get_u64())?;
+        let length = usize::from(bytes.get_u16());
+        if bytes.len() < length + 32 {
+            return None;
+        }
+        let key = Key::new(bytes.split_to(length)).ok()?;
+        let digest = Digest::from_bytes(bytes.split_to(32)[..].try_into().ok()?);
+        let value = Value::try_from(v1::Value::decode(bytes).ok()?).ok()?;
+        let id = VersionId { key, revision };
+        (Digest::of(&value) == digest).then_some(Self { id, value, digest })
+    }
+}
+
+impl From<Retired> for PastRow {
+    fn from(retired: Retired) -> Self {
+        Self {
+            id: retired.id,
+            value: retired.value,
+            digest: retired.digest,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The store: the state in memory, its past and its archives, as one.
+//!
+//! Readers share the state behind a lock that is held for one read or one batch of commands; a
+//! [`Store::view`] is a clone, O(1), for whatever takes longer. What leaves memory goes to the
+//! past; what is to outlive the log goes to archives.
+
+mod hashes;
+mod job;
+mod open;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use holdfast_core::{
+    Command, Context, Outcome, Reason, Refusal, Reply, State, StateHash, VersionId, apply,
+};
+use holdfast_proto::Value;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use self::hashes::Hashes;
+pub use self::job::ArchiveJob;
+use crate::{
+    archive::{ArchiveError, ArchiveFile, Archives, IncomingArchive},
+    error::OpenError,
+    past::{
+        Past, PastError, PastFault, PastStatus,
+        condition::{Condition, boot_id},
+        keeper::Keeper,
+        sled::SledPast,
+    },
+};
+
+/// Opens an engine for the past.
+pub(crate) type OpenPast = fn(&Path) -> Result<Box<dyn Past>, PastFault>;
+
+/// How a store is kept.
+#[derive(Clone)]
+pub struct StoreOptions {
+    pub(crate) open_past: OpenPast,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            open_past: |dir| Ok(Box::new(SledPast::open(dir)?)),
+        }
+    }
+}
+
+/// What was on disk.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// What consensus wrote about the archive that was loaded; `None`: there was none.
+    pub meta: Option<Bytes>,
+    /// The last command that the archive holds; 0: none.
+    pub archive_index: u64,
+}
+
+/// The store; clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    state: RwLock<Applied>,
+    revisions: watch::Sender<u64>,
+    keeper: Keeper,
+    archives: Archives,
+    newest: RwLock<Option<ArchiveFile>>,
+    past: Mutex<PastFolder>,
+    options: StoreOptions,
+}
+
+/// The state, and how far it is.
+struct Applied {
+    state: State,
+    index: u64,
+    hashes: Hashes,
+}
+
+/// Where the past's rows are: in a folder of their own, so that a new past never meets an old one.
+struct PastFolder {
+    dir: PathBuf,
+    generation: u64,
+    covered: u64,
+}
+
+impl PastFolder {
+    fn rows(&self) -> PathBuf {
+        self.dir.join(format!("rows-{}", self.generation))
+    }
+
+    fn note(&self, clean: bool) -> std::io::Result<()> {
+        let condition = Condition {
+            clean,
+            boot: boot_id(),
+            covered: self.covered,
+            generation: self.generation,
+        };
+        condition.write(&self.dir)
+    }
+}
+
+impl Store {
+    /// Opens or creates `DIR/archive` and `DIR/past`, and loads the newest whole archive. The log
+    /// behind it is applied by consensus. Blocks.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, Recovered), OpenError> {
+        open::open(dir, options)
+    }
+
+    /// Applies committed commands, in order, under one lock, and answers each. A command that
+    /// cannot be decoded was refused by every node alike: it changes nothing.
+    pub fn apply(&self, batch: impl Iterator<Item = (Context, Bytes)>) -> Vec<Reply> {
+        let mut replies = Vec::with_capacity(batch.size_hint().0);
+        let mut retired = Vec::new();
+        let mut forgotten = Vec::new();
+        let mut applied = self.0.state.write();
+        let before = applied.state.revision();
+        for (context, bytes) in batch {
+            let reply = match Command::decode(bytes) {
+                Ok(command) => {
+                    let outcome: Outcome = apply(&mut applied.state, context, command);
+                    retired.extend(outcome.retired);
+                    forgotten.extend(outcome.forgotten);
+                    outcome.reply
+                }
+                Err(error) => {
+                    tracing::error!(index = context.index, %error, "a committed command is refused");
+                    Reply::refused(
+                        applied.state.revision(),
+                        Refusal::new(
+                            Reason::Invalid,
+                            format!("the command cannot be read: {error}"),
+                        ),
+                    )
+                }
+            };
+            replies.push(reply);
+            applied.index = context.index;
+            let hash = applied.state.hash();
+            applied.hashes.note(context.index, hash);
+        }
+        let revision = applied.state.revision();
+        // Kept before the lock goes: whoever is told that a value is in the past finds it there.
+        self.0.keeper.keep(retired);
+        self.0.keeper.forget(forgotten);
+        drop(applied);
+        if revision != before {
+            self.0.revisions.send_replace(revision);
+        }
+        replies
+    }
+
+    /// The state as it is now. Later commands do not touch it.
+    pub fn view(&self) -> State {
+        self.0.state.read().state.clone()
+    }
+
+    /// Reads the state under the lock: for what is quick.
+    pub fn read<R>(&self, read: impl FnOnce(&State) -> R) -> R {
+        read(&self.0.state.read().state)
+    }
+
+    /// The newest revision; changes wake who waits.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.0.revisions.subscribe()
+    }
+
+    /// Log index of the newest command that was applied.
+    pub fn applied(&self) -> u64 {
+        self.0.state.read().index
+    }
+
+    /// The state's hash right after a command, if that was lately or at a multiple of 256.
+    pub fn hash_at(&self, index: u64) -> Option<StateHash> {
+        self.0.state.read().hashes.at(index)
+    }
+
+    /// The value of an older version that is not in memory. Blocks on the disk.
+    pub fn value(&self, id: &VersionId) -> Result<Value, PastError> {
+        self.0.keeper.row(id).map(|row| row.value)
+    }
+
+    /// How the past is.
+    pub fn past_status(&self) -> PastStatus {
+        self.0.keeper.status()
+    }
+
+    /// The newest archive that is whole and on disk.
+    pub fn newest_archive(&self) -> Option<ArchiveFile> {
+        self.0.newest.read().clone()
+    }
+
+    /// An archive of this moment, to be written elsewhere. O(1).
+    pub fn prepare_archive(&self, meta: Bytes) -> ArchiveJob {
+        // Pinned first: what the view knows must still be there when it is written.
+        let pin = self.0.keeper.pin();
+        let applied = self.0.state.read();
+        ArchiveJob::new(
+            self.clone(),
+            applied.state.clone(),
+            applied.index,
+            meta,
+            pin,
+        )
+    }
+
+    /// A file to receive another node's archive in.
+    pub fn incoming(&self) -> Result<IncomingArchive, ArchiveError> {
+        let temporary = self.0.archives.temporary("incoming")?;
+        Ok(IncomingArchive { temporary })
+    }
+
+    /// Puts a received archive in place of everything here, and gives what consensus wrote about
+    /// it. It is checked whole first; on an error nothing was changed. Blocks.
+    pub fn install(&self, incoming: IncomingArchive) -> Result<Bytes, ArchiveError> {
+        let loaded = open::load(incoming.temporary.path())?;
+        let file = self.0.archives.publish(incoming.temporary, loaded.index)?;
+        let mut past = self.0.past.lock();
+        open::restart_past(
+            &mut past,
+            &self.0.keeper,
+            &self.0.options,
+            &file.path,
+            loaded.past_rows,
+        )?;
+        let revision = loaded.state.revision();
+        {
+            let mut applied = self.0.state.write();
+            let mut hashes = Hashes::default();
+            hashes.note(loaded.index, loaded.state.hash());
+            *applied = Applied {
+                state: loaded.state,
+                index: loaded.index,
+                hashes,
+            };
+        }
+        *self.0.newest.write() = Some(file);
+        self.0.revisions.send_replace(revision);
+        Ok(loaded.meta)
+    }
+
+    /// Ends well: the next start trusts the past as it is. Blocks.
+    pub fn close(&self) {
+        self.0.keeper.end();
+        let mut past = self.0.past.lock();
+        let ready = self.past_status() == PastStatus::Ready;
+        if ready {
+            past.covered = self.applied();
+        }
+        if let Err(error) = past.note(ready) {
+            tracing::warn!(%error, "the past is not marked as closed; the next start may rebuild it");
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("applied", &self.applied())
+            .finish_non_exhaustive()
+    }
+}
