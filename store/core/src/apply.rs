@@ -3,7 +3,7 @@
 //! Order: time moves on; a repeated request is answered with its first answer; the command is done
 //! or refused as a whole; the answer is kept with the request; once a minute old history is swept.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use holdfast_proto::{Key, LeaseId, RequestId, Revision, Timestamp};
 
@@ -52,6 +52,21 @@ pub(crate) struct Work {
     pub(crate) forgotten: Vec<VersionId>,
 }
 
+impl Work {
+    /// What was retired and forgotten by one command need not reach the past at all.
+    fn settle(&mut self) {
+        if self.retired.is_empty() || self.forgotten.is_empty() {
+            return;
+        }
+        let retired: BTreeSet<&VersionId> =
+            self.retired.iter().map(|retired| &retired.id).collect();
+        let forgotten = self.forgotten.iter().filter(|id| retired.contains(id));
+        let both: BTreeSet<VersionId> = forgotten.cloned().collect();
+        self.retired.retain(|retired| !both.contains(&retired.id));
+        self.forgotten.retain(|id| !both.contains(id));
+    }
+}
+
 /// Applies one command. Deterministic: the same state, context and command give the same state and
 /// the same reply on every node.
 pub fn apply(state: &mut State, context: Context, command: Command) -> Outcome {
@@ -61,6 +76,7 @@ pub fn apply(state: &mut State, context: Context, command: Command) -> Outcome {
     let reply = answer(state, context, command, &mut work);
     if state.clock.now.as_millis() / SWEEP_EVERY_MS != minute {
         retention::sweep(state, &mut work);
+        work.settle();
         state.sessions.forget_idle(state.clock.steady_ms);
         state.tokens.forget_expired(state.clock.now);
     }
