@@ -1,0 +1,202 @@
+//! History, differences, rollbacks and watches.
+
+use holdfast_core::{
+    Body, Changes, Command, Limits, Located, ReplyBody, VersionId,
+    rollback::{Restore, rollback},
+};
+use holdfast_proto::{KeyRange, Revision, Value};
+
+use crate::store::{Store, key, put};
+
+fn revision(number: u64) -> Revision {
+    Revision::new(number).unwrap()
+}
+
+#[test]
+fn history_tells_who_when_and_why_newest_first() {
+    let mut store = Store::new();
+    store.apply(Command {
+        note: "first".into(),
+        ..Command::internal("client/ann", put("a", "1"))
+    });
+    store.now += 5;
+    store.apply(Command {
+        note: "".into(),
+        ..Command::internal("client/bob", put("a", "2"))
+    });
+    store.delete("a");
+    let history = store.state.history(b"a");
+    let told: Vec<_> = history
+        .iter()
+        .map(|meta| (&*meta.author, &*meta.note, meta.at.as_millis()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("node/n1", "", 1_000_005),
+            ("client/bob", "", 1_000_005),
+            ("client/ann", "first", 1_000_000)
+        ]
+    );
+    assert!(history[0].is_deletion() && !history[1].is_deletion());
+}
+
+#[test]
+fn a_key_that_comes_back_starts_anew_but_keeps_its_history() {
+    let mut store = Store::new();
+    store.put("a", "1");
+    store.delete("a");
+    store.put("a", "2");
+    let entry = store.state.get(b"a").unwrap();
+    assert_eq!((entry.created.get(), entry.version), (3, 1));
+    assert_eq!(store.revisions("a"), [3, 2, 1]);
+}
+
+#[test]
+fn values_that_leave_the_window_are_retired_once_and_found_in_the_past() {
+    let mut store = Store::with_limits(Limits {
+        recent_revisions: 2,
+        ..Limits::default()
+    });
+    store.put("a", "1");
+    assert_eq!(store.put("a", "2").retired, []);
+    assert_eq!(store.put("b", "1").retired, []);
+    let id = VersionId {
+        key: key("a"),
+        revision: revision(1),
+    };
+    assert!(matches!(store.state.locate(&id), Some(Located::Here(_))));
+    let retired = store.put("b", "2").retired;
+    assert_eq!(retired.len(), 1);
+    assert_eq!(
+        (&retired[0].id, &retired[0].value),
+        (&id, &Value::from("1"))
+    );
+    assert!(matches!(store.state.locate(&id), Some(Located::Past(past)) if past == id));
+}
+
+#[test]
+fn a_difference_names_added_changed_and_removed_keys_and_no_others() {
+    let mut store = Store::new();
+    for name in ["changed", "removed", "rewritten", "same"] {
+        store.put(name, "1");
+    }
+    store.put("changed", "2");
+    store.put("rewritten", "1");
+    store.delete("removed");
+    store.put("added", "1");
+    let differences = store
+        .state
+        .diff(&KeyRange::all(), revision(4), revision(8))
+        .unwrap();
+    let told: Vec<_> = differences
+        .iter()
+        .map(|one| {
+            (
+                one.key.to_string(),
+                one.before.is_some(),
+                one.after.is_some(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("added".into(), false, true),
+            ("changed".into(), true, true),
+            ("removed".into(), true, false)
+        ]
+    );
+}
+
+#[test]
+fn a_rollback_puts_all_keys_back_in_one_revision_or_none() {
+    let mut store = Store::new();
+    store.put("a", "1");
+    store.put("b", "1");
+    store.put("a", "2");
+    store.delete("b");
+    store.put("c", "1");
+    let differences = store
+        .state
+        .diff(&KeyRange::all(), revision(2), revision(5))
+        .unwrap();
+    let restores: Vec<Restore> = differences
+        .into_iter()
+        .map(|one| Restore {
+            now: one.after.map(|at| at.meta.revision),
+            then: one.before.map(|at| match at.value {
+                Located::Here(entry) => entry.value.clone(),
+                Located::Past(_) => panic!("it is recent"),
+            }),
+            lease: None,
+            key: one.key,
+        })
+        .collect();
+    let stale = store.state.clone();
+    store.put("c", "moved on");
+    let refused = store.done(Body::Transact(rollback(restores.clone())));
+    assert!(matches!(refused.reply.body, ReplyBody::Transact(result) if !result.succeeded));
+    store.state = stale;
+    store.done(Body::Transact(rollback(restores)));
+    assert_eq!(store.state.revision(), 6);
+    assert!(
+        store
+            .state
+            .diff(&KeyRange::all(), revision(2), revision(6))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_watch_from_before_the_window_is_served_from_history() {
+    let mut store = Store::with_limits(Limits {
+        recent_revisions: 2,
+        ..Limits::default()
+    });
+    for value in ["1", "2", "3", "4", "5"] {
+        store.put("a", value);
+    }
+    let Changes::Older { below } = store.state.changes_since(2, 1_000) else {
+        panic!()
+    };
+    assert_eq!(below, 4);
+    let older = store
+        .state
+        .older_changes(&KeyRange::all(), 2, below, 1)
+        .unwrap();
+    assert_eq!((older.events.len(), older.next), (1, 3));
+    let event = &older.events[0];
+    assert_eq!(event.now.revision.get(), 2);
+    assert_eq!(event.before.as_ref().unwrap().0.revision.get(), 1);
+    let Changes::Recent(recent) = store.state.changes_since(4, 1_000) else {
+        panic!()
+    };
+    assert_eq!(recent.len(), 2);
+    let Changes::Recent(none) = store.state.changes_since(6, 1_000) else {
+        panic!()
+    };
+    assert!(none.is_empty());
+    store.done(Body::Compact(3));
+    assert!(matches!(
+        store.state.changes_since(3, 1_000),
+        Changes::Compacted { oldest: 4 }
+    ));
+}
+
+#[test]
+fn time_in_history_never_runs_backwards() {
+    let mut store = Store::new();
+    store.put("a", "1");
+    store.now -= 500_000;
+    store.put("a", "2");
+    let at: Vec<_> = store
+        .state
+        .history(b"a")
+        .iter()
+        .map(|meta| meta.at.as_millis())
+        .collect();
+    assert_eq!(at, [1_000_000, 1_000_000]);
+    assert_eq!(store.state.clock().as_millis(), 1_000_000);
+}

@@ -1,0 +1,13 @@
+//! What the state promises, one sentence a test.
+
+mod archive;
+mod debug;
+mod history;
+mod leases;
+mod limits;
+mod members;
+mod refusals;
+mod requests;
+mod retention;
+mod store;
+mod transactions;
