@@ -42,12 +42,8 @@ pub async fn run(
     act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
 ) -> History {
     let seed = seed();
-    let options = ClusterOptions { seed, ..options };
-    let cluster = Cluster::start_with(options)
-        .await
-        .expect("the cluster starts");
     // From here on a panic unwinds past the cluster, whose folder stays then.
-    let (cluster, outcome) = play(cluster, LoadOptions { seed, ..load }, act).await;
+    let (cluster, outcome) = play(options, load, seed, act).await;
     match outcome {
         Ok(history) => history,
         Err(error) => {
@@ -57,14 +53,29 @@ pub async fn run(
     }
 }
 
+/// The same, but says what was broken instead of panicking.
+pub async fn attempt(
+    options: ClusterOptions,
+    load: LoadOptions,
+    act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+) -> anyhow::Result<History> {
+    play(options, load, seed(), act).await.1
+}
+
 async fn play(
-    cluster: Cluster,
-    options: LoadOptions,
+    options: ClusterOptions,
+    load: LoadOptions,
+    seed: u64,
     mut act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
 ) -> (Cluster, anyhow::Result<History>) {
+    let options = ClusterOptions { seed, ..options };
+    let cluster = Cluster::start_with(options)
+        .await
+        .expect("the cluster starts");
     let started = async {
         let recorder = Recorder::create(&cluster.folder().join("history.jsonl"))?;
-        let load = Load::start(&cluster.context()?, recorder, options);
+        let load = LoadOptions { seed, ..load };
+        let load = Load::start(&cluster.context()?, recorder, load);
         anyhow::Ok((load, cluster.client().await?))
     };
     let (load, client) = match started.await {

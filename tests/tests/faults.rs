@@ -120,7 +120,7 @@ async fn a_rolling_restart_fails_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_die_in_turn_with_small_archives_catch_up_by_snapshot() {
+async fn nodes_that_die_in_turn_while_archives_are_written_come_back() {
     let settings = vec![("archive_after_bytes", (64 << 10).to_string())];
     let options = ClusterOptions {
         settings,

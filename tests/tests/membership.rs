@@ -83,9 +83,12 @@ async fn a_node_far_behind_gets_an_archive_when_the_log_is_gone() {
         let mut first = 0;
         while first <= was.log_last {
             // Values large enough that archives are due soon.
-            for number in 0..20 {
+            for number in 0..8 {
                 let key = format!("ballast/{number}");
-                scene.client.put(key.as_str(), "x".repeat(8 << 10)).await?;
+                scene
+                    .client
+                    .put(key.as_str(), "x".repeat(512 << 10))
+                    .await?;
             }
             let address = scene.cluster.address(leader);
             first = scene
