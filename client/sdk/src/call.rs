@@ -205,7 +205,7 @@ impl Client {
     ) -> Result<(), Failure> {
         let nodes = self.nodes();
         progress.failures += 1;
-        let verdict = reason::judge(&status);
+        let verdict = node.judge(&status);
         match verdict {
             Verdict::Final if progress.may_be_applied && is_about_trust(&status) => {}
             // The store forgot what it had answered: nobody can tell any more.

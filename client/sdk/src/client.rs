@@ -163,7 +163,7 @@ impl Client {
                 .iter()
                 .map(|node| {
                     let (client, node) = (self.clone(), Arc::clone(node));
-                    async move { client.ask_members(&node).await.map_err(|e| (node, e)) }
+                    async move { client.introduce(&node).await.map_err(|e| (node, e)) }
                 })
                 .collect();
             let mut trusted = false;
@@ -172,7 +172,7 @@ impl Client {
                     Ok(()) => return Ok(()),
                     Err((node, status)) => {
                         last = format!("{}: {}", node.address(), reason::describe(&status));
-                        if reason::judge(&status) == Verdict::Untrusted {
+                        if node.judge(&status) == Verdict::Untrusted {
                             distrust = Some(last.clone());
                         } else {
                             trusted = true;
@@ -190,6 +190,19 @@ impl Client {
             waited: started.elapsed(),
             last,
         })
+    }
+
+    /// Learns who a node is and whom it follows. Needs no majority.
+    async fn introduce(&self, node: &Arc<Node>) -> Result<(), tonic::Status> {
+        let attempt = Attempt::new(node, self.options().attempt_timeout.min(self.timeout));
+        let request = attempt.request(v1::StatusRequest { local: true });
+        let answer = attempt.cluster().status(request).await?.into_inner();
+        self.nodes().heard(node);
+        if let Some(header) = &answer.header {
+            self.nodes().learn(node, header, Some(answer.leader));
+        }
+        self.look_up_leader(node);
+        Ok(())
     }
 
     /// Learns the members and the leader from one node.

@@ -9,7 +9,7 @@ use crate::{
     call::{Answer, Attempt},
     error::Failure,
     node::Node,
-    reason::{self, Verdict, describe},
+    reason::{Verdict, describe},
 };
 
 /// What an operator does with the cluster. From [`Client::cluster`].
@@ -198,7 +198,7 @@ impl ClusterClient {
         let asked = tokio::time::timeout(timeout, cluster.status(request)).await;
         match asked {
             Ok(Ok(answer)) => Ok(Status::from_wire(answer.into_inner())),
-            Ok(Err(status)) => Err(match reason::judge(&status) {
+            Ok(Err(status)) => Err(match node.judge(&status) {
                 Verdict::Final => Failure::Refused(status),
                 Verdict::Untrusted => Failure::Untrusted {
                     message: describe(&status),

@@ -4,15 +4,22 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustls::AlertDescription;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::Service;
@@ -39,7 +46,7 @@ impl Dialer {
     }
 
     /// Channels to `HOST:PORT`, not connected yet.
-    pub(crate) fn dial(&self, address: &str) -> Result<Vec<Channel>, ConnectError> {
+    pub(crate) fn dial(&self, address: &str) -> Result<Dialed, ConnectError> {
         let malformed = || ConnectError::Endpoint {
             endpoint: address.to_owned(),
         };
@@ -49,15 +56,39 @@ impl Dialer {
             .http2_keep_alive_interval(self.keep_alive)
             .keep_alive_timeout(self.keep_alive)
             .keep_alive_while_idle(true);
+        let alert = Alert::default();
         let connector = Connector {
+            alert: alert.clone(),
             address: Arc::from(address),
             name: server_name(address).ok_or_else(malformed)?,
             tls: TlsConnector::from(Arc::clone(&self.tls)),
             timeout: self.connect_timeout,
         };
-        Ok((0..self.lanes)
+        let lanes = (0..self.lanes)
             .map(|_| endpoint.connect_with_connector_lazy(connector.clone()))
-            .collect())
+            .collect();
+        Ok(Dialed { lanes, alert })
+    }
+}
+
+/// Channels to one node.
+pub(crate) struct Dialed {
+    pub(crate) lanes: Vec<Channel>,
+    pub(crate) alert: Alert,
+}
+
+/// Whether the node said, in TLS, that it does not trust this client. With TLS 1.3 that comes after
+/// the handshake, and HTTP/2 hands it on as words only.
+#[derive(Clone, Default)]
+pub(crate) struct Alert(Arc<AtomicBool>);
+
+impl Alert {
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -70,6 +101,7 @@ fn server_name(address: &str) -> Option<ServerName<'static>> {
 
 #[derive(Clone)]
 struct Connector {
+    alert: Alert,
     address: Arc<str>,
     name: ServerName<'static>,
     tls: TlsConnector,
@@ -77,7 +109,7 @@ struct Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Link>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
 
@@ -101,9 +133,85 @@ impl Service<Uri> for Connector {
 }
 
 impl Connector {
-    async fn connect(self) -> io::Result<TlsStream<TcpStream>> {
+    async fn connect(self) -> io::Result<Link> {
         let stream = TcpStream::connect(&*self.address).await?;
         stream.set_nodelay(true)?;
-        self.tls.connect(self.name, stream).await
+        Ok(Link {
+            stream: self.tls.connect(self.name, stream).await?,
+            alert: self.alert,
+        })
+    }
+}
+
+/// A connection that notes the alert it ends with.
+struct Link {
+    stream: TlsStream<TcpStream>,
+    alert: Alert,
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(inner) = error.get_ref()
+            && let Some(rustls::Error::AlertReceived(alert)) = inner.downcast_ref()
+            && is_about_our_certificate(*alert)
+        {
+            self.alert.0.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+/// Sent during a handshake only, so that nothing was asked yet over the connection.
+fn is_about_our_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

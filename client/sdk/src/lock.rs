@@ -204,8 +204,7 @@ impl Contention {
                 })
             }
             Err(failure @ (Failure::Unknown { .. } | Failure::Unreachable { .. })) => {
-                // The place in the queue is the lease's: asking again finds it. Without a limit
-                // the lease decides when it is over.
+                // Without a limit the lease decides when it is over.
                 if self.wait.is_some_and(|wait| self.started.elapsed() >= wait) {
                     return Err(WriteError::from(failure).into());
                 }
@@ -267,6 +266,7 @@ pub(crate) fn or_not_yet<T: Default>(
     }
 }
 
-/// How long one server is asked to wait before it is asked anew: a frozen one costs so much.
-const ROUND: Duration = Duration::from_secs(5);
+/// How long one server is asked to wait before it is asked anew, which costs the place in line. A
+/// frozen server is found out by HTTP/2's pings long before.
+const ROUND: Duration = Duration::from_secs(600);
 const SHORTEST_ROUND: Duration = Duration::from_millis(50);

@@ -7,6 +7,8 @@
 //! mirror has reached since. A node that is cut off from the others cannot make it look young; and
 //! where the mirror does not reach what the cluster says it should, it changes the node it follows.
 
+mod follower;
+
 use std::{
     ops::Deref,
     sync::{
@@ -23,13 +25,10 @@ use imbl::OrdMap;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
-    time::MissedTickBehavior,
 };
 
-use crate::{
-    Client, Entry, EventKind, MirrorOptions, Origin, RangeOptions, ReadError, Watch, WatchError,
-    WatchItem, WatchOptions,
-};
+use self::follower::Follower;
+use crate::{Client, Entry, MirrorOptions, Origin, ReadError, WatchOptions};
 
 /// A prefix held in memory. Clones share it; when the last is dropped, it stops following.
 #[derive(Clone)]
@@ -98,21 +97,19 @@ impl Client {
     ) -> Result<Mirror, ReadError> {
         let started = Instant::now();
         let shared = Arc::new(Shared::new());
-        let follower = Follower {
-            watch: self.watch(
-                KeyRange::prefix(prefix),
-                WatchOptions {
-                    snapshot: true,
-                    progress: options.check,
-                    ..WatchOptions::default()
-                },
-            ),
-            client: self.with_timeout(self.timeout().min(options.check * 2)),
-            shared: Arc::clone(&shared),
-            pending: None,
+        let check = options.check.max(SHORTEST_CHECK);
+        let watch = WatchOptions {
+            snapshot: true,
+            progress: check,
+            ..WatchOptions::default()
         };
+        let follower = Follower::new(
+            self.with_timeout(self.timeout().min(check * 2)),
+            self.watch(KeyRange::prefix(prefix), watch),
+            Arc::clone(&shared),
+        );
         let mut problem = shared.problem.subscribe();
-        let following = tokio::spawn(follower.run(options.check.max(SHORTEST_CHECK)));
+        let following = tokio::spawn(follower.run(check));
         let mirror = Mirror {
             _following: Arc::new(Following(following.abort_handle())),
             shared,
@@ -306,156 +303,5 @@ impl Shared {
     }
 }
 
-/// The task that keeps a mirror up to date.
-struct Follower {
-    client: Client,
-    watch: Watch,
-    shared: Arc<Shared>,
-    /// The cluster had this revision after that moment: once it is reached, the mirror was current
-    /// then.
-    pending: Option<(u64, Instant)>,
-}
-
-impl Follower {
-    async fn run(mut self, check: Duration) {
-        let mut ticks = tokio::time::interval(check);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut checking = None;
-        loop {
-            tokio::select! {
-                item = self.watch.next() => match item {
-                    Ok(item) => self.take_in(item),
-                    Err(error) => self.rest(error).await,
-                },
-                _ = ticks.tick(), if checking.is_none() => {
-                    self.change_node_if_behind(check);
-                    checking = Some(Box::pin(newest_revision(self.client.clone())));
-                }
-                confirmed = on_set(&mut checking) => {
-                    checking = None;
-                    if let Some(confirmed) = confirmed {
-                        self.confirm(confirmed);
-                    }
-                }
-                () = self.shared.hurry.notified() => self.watch.request_progress(),
-            }
-        }
-    }
-
-    fn take_in(&mut self, item: WatchItem) {
-        let now = self.shared.view.load();
-        let mut entries = now.entries.clone();
-        let (revision, changed) = match item {
-            WatchItem::Events { revision, events } => {
-                let changed = !events.is_empty();
-                for event in events {
-                    match event.kind {
-                        EventKind::Put => {
-                            entries.insert(event.entry.key.clone(), Arc::new(event.entry));
-                        }
-                        EventKind::Delete => {
-                            entries.remove(&event.entry.key);
-                        }
-                    }
-                }
-                (revision, changed)
-            }
-            WatchItem::Progress { revision } => (revision, false),
-            WatchItem::Reset {
-                revision,
-                entries: all,
-            } => {
-                entries = all
-                    .into_iter()
-                    .map(|entry| (entry.key.clone(), Arc::new(entry)))
-                    .collect();
-                (revision, true)
-            }
-        };
-        if changed || revision > now.revision {
-            let view = MirrorView {
-                entries,
-                revision: revision.max(now.revision),
-            };
-            self.shared.view.store(Arc::new(view));
-        }
-        if self.shared.problem.borrow().is_some() {
-            self.shared.problem.send_replace(None);
-        }
-        self.settle_pending(revision);
-        if changed {
-            self.shared.changed.send_replace(revision);
-        }
-        self.shared.reached.send_replace(revision);
-    }
-
-    /// The cluster's newest revision was this, at some moment after `asked`.
-    fn confirm(&mut self, (newest, asked): (u64, Instant)) {
-        self.pending.get_or_insert((newest, asked));
-        match self.watch.delivered() {
-            Some(delivered) if delivered >= newest => {
-                // Also where an older check still waited: this one says more.
-                self.pending = Some((newest, asked));
-                self.settle_pending(delivered);
-                self.shared.reached.send_replace(delivered);
-            }
-            _ => self.watch.request_progress(),
-        }
-    }
-
-    fn settle_pending(&mut self, reached: u64) {
-        if let Some((newest, asked)) = self.pending
-            && reached >= newest
-        {
-            let at = asked.saturating_duration_since(self.shared.start);
-            let at_us = at.as_micros() as u64 + 1;
-            self.shared
-                .current_at_us
-                .fetch_max(at_us, Ordering::Release);
-            self.pending = None;
-        }
-    }
-
-    /// The cluster moved on and the node that is followed did not: it may be cut off.
-    fn change_node_if_behind(&mut self, check: Duration) {
-        if let Some((_, asked)) = self.pending
-            && asked.elapsed() > check * 2
-        {
-            tracing::warn!("the mirror's node is behind the cluster; following another one");
-            self.pending = None;
-            self.watch.change_node();
-        }
-    }
-
-    /// The cluster refuses: says so, and asks again later.
-    async fn rest(&mut self, error: WatchError) {
-        tracing::warn!(%error, "the mirror cannot follow the cluster");
-        self.shared.problem.send_replace(Some(error.to_string()));
-        tokio::time::sleep(REST).await;
-    }
-}
-
-/// The cluster's newest revision, and when it was asked. `None`: no majority answered.
-async fn newest_revision(client: Client) -> Option<(u64, Instant)> {
-    let asked = Instant::now();
-    let probe = KeyRange::between(Bytes::from_static(b"\0"), Some(Bytes::from_static(b"\0\0")));
-    let options = RangeOptions {
-        count_only: true,
-        limit: 1,
-        ..RangeOptions::default()
-    };
-    let page = client.range(probe, options).await.ok()?;
-    Some((page.revision, asked))
-}
-
-/// Awaits what is there; waits for ever where there is nothing.
-async fn on_set<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
 const SHORTEST_CHECK: Duration = Duration::from_millis(50);
 const HURRY_AGAIN: Duration = Duration::from_millis(50);
-const REST: Duration = Duration::from_secs(2);

@@ -15,14 +15,19 @@ use std::{
 use arc_swap::ArcSwap;
 use holdfast_proto::v1;
 use rand::RngExt as _;
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
-use crate::{ConnectError, connect::Dialer};
+use crate::{
+    ConnectError,
+    connect::{Alert, Dialed, Dialer},
+    reason::{self, Verdict},
+};
 
 /// One node: its connections and what is known of it.
 pub(crate) struct Node {
     address: String,
     lanes: Vec<Channel>,
+    alert: Alert,
     turn: AtomicUsize,
     /// Its member id; 0: not known yet.
     member: AtomicU64,
@@ -55,10 +60,11 @@ pub(crate) enum Route {
 }
 
 impl Node {
-    fn new(address: String, lanes: Vec<Channel>) -> Arc<Self> {
+    fn new(address: String, dialed: Dialed) -> Arc<Self> {
         Arc::new(Self {
             address,
-            lanes,
+            lanes: dialed.lanes,
+            alert: dialed.alert,
             turn: AtomicUsize::new(0),
             member: AtomicU64::new(0),
             failures: AtomicU32::new(0),
@@ -69,6 +75,17 @@ impl Node {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What a failed attempt at this node means.
+    pub(crate) fn judge(&self, status: &Status) -> Verdict {
+        match reason::judge(status) {
+            // The transport only says that the connection broke.
+            Verdict::RetryUnknown | Verdict::RetryUntouched if self.alert.is_raised() => {
+                Verdict::Untrusted
+            }
+            verdict => verdict,
+        }
     }
 
     /// A connection of it, in turn.
@@ -99,7 +116,11 @@ impl Nodes {
         let list: Vec<_> = channels
             .into_iter()
             .enumerate()
-            .map(|(place, channel)| Node::new(format!("channel-{place}"), vec![channel]))
+            .map(|(place, channel)| {
+                let alert = Alert::default();
+                let lanes = vec![channel];
+                Node::new(format!("channel-{place}"), Dialed { lanes, alert })
+            })
             .collect();
         if list.is_empty() {
             return Err(ConnectError::NoEndpoints);
@@ -156,6 +177,7 @@ impl Nodes {
     pub(crate) fn heard(&self, node: &Node) {
         node.heard_at_ms.store(self.now_ms(), Relaxed);
         if node.failures.load(Relaxed) != 0 || node.blocked_until_ms.load(Relaxed) != 0 {
+            node.alert.clear();
             node.failures.store(0, Relaxed);
             node.blocked_until_ms.store(0, Relaxed);
         }
@@ -229,8 +251,8 @@ impl Nodes {
                 node.member.store(member.id, Relaxed);
             } else if list.iter().any(|n| n.member.load(Relaxed) == member.id) {
                 // The context knows it under another name.
-            } else if let Ok(lanes) = dialer.dial(&member.address) {
-                let node = Node::new(member.address.clone(), lanes);
+            } else if let Ok(dialed) = dialer.dial(&member.address) {
+                let node = Node::new(member.address.clone(), dialed);
                 node.member.store(member.id, Relaxed);
                 list.push(node);
                 changed = true;

@@ -75,6 +75,8 @@ pub struct Watch {
     connection: Option<Connection>,
     /// Parts of a snapshot that came so far.
     partial: Vec<Entry>,
+    /// Events of a revision that has not come whole yet.
+    half: Vec<WatchEvent>,
     failing_since: Option<Instant>,
     failures: u32,
     /// The node that was given up last: another is tried first.
@@ -110,6 +112,7 @@ impl Client {
             options,
             connection: None,
             partial: Vec::new(),
+            half: Vec::new(),
             failing_since: None,
             failures: 0,
             avoid: None,
@@ -184,7 +187,6 @@ impl Watch {
     pub fn change_node(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.avoid = Some(connection.node);
-            self.partial.clear();
         }
     }
 
@@ -214,6 +216,7 @@ impl Watch {
     async fn connect(&mut self) -> Result<&mut Connection, Status> {
         if self.connection.is_none() {
             self.partial.clear();
+            self.half.clear();
             let busy: Vec<_> = self.avoid.iter().cloned().collect();
             let nodes = self.client.nodes();
             let node = nodes
@@ -312,20 +315,29 @@ impl Watch {
         }
     }
 
+    /// A large revision comes in several messages, and only the last says that it is whole: what
+    /// is not whole yet is held back, so that a lost connection leaves no half of it behind.
     fn take_in_events(&mut self, batch: v1::WatchEvents) -> Result<Option<WatchItem>, Unreadable> {
         let from = match self.cursor {
             Cursor::From(from) => from,
             Cursor::Snapshot | Cursor::Now => 0,
         };
-        let mut events = Vec::with_capacity(batch.events.len());
         for wire in batch.events {
             let event = WatchEvent::from_wire(wire)?;
             // A server never sends these again; if one does, nobody sees it.
             if event.entry.modified.get() >= from {
-                events.push(event);
+                self.half.push(event);
             }
         }
+        let whole = self
+            .half
+            .partition_point(|event| event.entry.modified.get() <= batch.revision);
+        let half = self.half.split_off(whole);
+        let events = std::mem::replace(&mut self.half, half);
         self.advance(batch.revision);
+        if events.is_empty() && !self.half.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(WatchItem::Events {
             revision: batch.revision,
             events,
@@ -344,11 +356,13 @@ impl Watch {
     async fn recover(&mut self, status: Status) -> Result<(), WatchError> {
         let node = self.connection.take().map(|connection| connection.node);
         let node = node.or_else(|| self.avoid.take());
-        self.partial.clear();
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         self.failures += 1;
         let nodes = self.client.nodes();
-        let verdict = reason::judge(&status);
+        let verdict = match &node {
+            Some(node) => node.judge(&status),
+            None => reason::judge(&status),
+        };
         if verdict == Verdict::Final {
             return Err(Failure::Refused(status).into());
         }

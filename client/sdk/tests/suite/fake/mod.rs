@@ -1,0 +1,281 @@
+//! Nodes of a cluster that agree by sharing memory, each with a misbehaviour of its own.
+
+mod kv;
+mod lease;
+mod lock;
+mod other;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use holdfast_client::{Client, ClientOptions};
+use holdfast_proto::v1;
+use tokio::{net::TcpListener, runtime::Runtime};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Status,
+    metadata::MetadataValue,
+    transport::{Endpoint, Server},
+};
+
+/// How a node misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Not at all.
+    Well,
+    /// Takes requests and never answers, as if it were frozen.
+    Silent,
+    /// Says that there is no quorum.
+    NoQuorum,
+    /// Applies writes, and loses the connection before it answers.
+    Forgetful,
+}
+
+/// What all nodes share.
+pub(crate) struct World {
+    pub(crate) revision: u64,
+    pub(crate) compacted: u64,
+    pub(crate) entries: BTreeMap<Bytes, v1::Entry>,
+    pub(crate) log: Vec<v1::Event>,
+    /// Every write that arrived, with the node it arrived at.
+    pub(crate) arrivals: Vec<(u64, v1::RequestId)>,
+    pub(crate) answers: HashMap<(Bytes, u64), Result<u64, u64>>,
+    pub(crate) leases: HashMap<u64, u64>,
+    pub(crate) next_lease: u64,
+    /// Leases are granted for so long, whatever was asked for.
+    pub(crate) ttl_ms: u64,
+    pub(crate) renewals: u64,
+    /// Contenders for the one lock, in line.
+    pub(crate) line: Vec<(u64, u64)>,
+    pub(crate) leader: u64,
+    pub(crate) term: u64,
+}
+
+/// A handle on what all nodes share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    world: Arc<Mutex<World>>,
+    pub(crate) changed: tokio::sync::watch::Sender<u64>,
+}
+
+/// What one node's services know.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) id: u64,
+    pub(crate) shared: Shared,
+    pub(crate) manner: Arc<Mutex<Manner>>,
+}
+
+/// One node: a server in a runtime of its own, so that it can be killed with its connections.
+pub(crate) struct FakeNode {
+    context: Context,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+/// Some nodes and what they share.
+pub(crate) struct Cluster {
+    pub(crate) shared: Shared,
+    pub(crate) nodes: Vec<FakeNode>,
+}
+
+impl Cluster {
+    pub(crate) fn start(nodes: u64) -> Self {
+        let shared = Shared {
+            world: Arc::new(Mutex::new(World {
+                revision: 0,
+                compacted: 0,
+                entries: BTreeMap::new(),
+                log: Vec::new(),
+                arrivals: Vec::new(),
+                answers: HashMap::new(),
+                leases: HashMap::new(),
+                next_lease: 1,
+                ttl_ms: 60_000,
+                renewals: 0,
+                line: Vec::new(),
+                leader: 1,
+                term: 1,
+            })),
+            changed: tokio::sync::watch::Sender::new(0),
+        };
+        let nodes = (1..=nodes).map(|id| FakeNode::start(id, &shared)).collect();
+        Self { shared, nodes }
+    }
+
+    /// A client of all nodes. `tune` changes its options, which are quick by default.
+    pub(crate) fn client(&self, tune: impl FnOnce(&mut ClientOptions)) -> Client {
+        let mut options = ClientOptions {
+            request_timeout: std::time::Duration::from_secs(10),
+            hedge_after: std::time::Duration::from_millis(100),
+            ..ClientOptions::default()
+        };
+        tune(&mut options);
+        let channels = self.nodes.iter().map(FakeNode::channel).collect();
+        Client::from_channels(channels, "fake", options).unwrap()
+    }
+
+    pub(crate) fn all(&self, manner: Manner) {
+        self.nodes.iter().for_each(|node| node.behave(manner));
+    }
+}
+
+impl Shared {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    /// As a write of somebody else.
+    pub(crate) fn write(&self, key: &str, value: &str) -> u64 {
+        let value = v1::value::Kind::Text(value.to_owned());
+        let value = v1::Value { kind: Some(value) };
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let revision = self.world().put(key, Some(value));
+        self.changed.send_replace(revision);
+        revision
+    }
+}
+
+impl World {
+    pub(crate) fn put(&mut self, key: Bytes, value: Option<v1::Value>) -> u64 {
+        self.revision += 1;
+        let before = self.entries.get(&key);
+        let entry = v1::Entry {
+            key: key.clone(),
+            value,
+            created: before.map_or(self.revision, |entry| entry.created),
+            modified: self.revision,
+            version: before.map_or(1, |entry| entry.version + 1),
+            ..v1::Entry::default()
+        };
+        self.entries.insert(key, entry.clone());
+        self.log.push(v1::Event {
+            r#type: v1::event::Type::Put.into(),
+            entry: Some(entry),
+            previous: None,
+        });
+        self.revision
+    }
+
+    /// Who sent each arrival of the newest request, in order.
+    pub(crate) fn arrivals_of_last(&self) -> Vec<u64> {
+        let Some((_, last)) = self.arrivals.last() else {
+            return Vec::new();
+        };
+        let same = |id: &v1::RequestId| id.session == last.session && id.sequence == last.sequence;
+        let arrivals = self.arrivals.iter().filter(|(_, id)| same(id));
+        arrivals.map(|(node, _)| *node).collect()
+    }
+}
+
+impl Context {
+    pub(crate) fn header(&self) -> Option<v1::Header> {
+        let world = self.shared.world();
+        Some(v1::Header {
+            cluster: "fake".to_owned(),
+            member: self.id,
+            term: world.term,
+            revision: world.revision,
+        })
+    }
+
+    pub(crate) fn manner(&self) -> Manner {
+        *self.manner.lock().unwrap()
+    }
+
+    /// The misbehaviour that every call shares.
+    pub(crate) async fn misbehave(&self) -> Result<(), Status> {
+        match self.manner() {
+            Manner::Silent => std::future::pending().await,
+            Manner::NoQuorum => Err(refusal(
+                Status::unavailable("no leader with a quorum answered"),
+                "no_quorum",
+            )),
+            Manner::Well | Manner::Forgetful => Ok(()),
+        }
+    }
+}
+
+impl FakeNode {
+    fn start(id: u64, shared: &Shared) -> Self {
+        let mut node = Self {
+            context: Context {
+                id,
+                shared: shared.clone(),
+                manner: Arc::new(Mutex::new(Manner::Well)),
+            },
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            runtime: None,
+        };
+        node.restart();
+        node
+    }
+
+    /// Serves (again), at the address it had.
+    pub(crate) fn restart(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let address = self.address;
+        let context = self.context.clone();
+        let (bound, ready) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            let listener = TcpListener::bind(address).await.unwrap();
+            bound.send(listener.local_addr().unwrap()).unwrap();
+            Server::builder()
+                .add_service(v1::kv_server::KvServer::new(context.clone()))
+                .add_service(v1::watch_server::WatchServer::new(context.clone()))
+                .add_service(v1::lease_server::LeaseServer::new(context.clone()))
+                .add_service(v1::lock_server::LockServer::new(context.clone()))
+                .add_service(v1::cluster_server::ClusterServer::new(context))
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        self.address = ready.recv().unwrap();
+        self.runtime = Some(runtime);
+    }
+
+    /// Kills it: its connections break, and nobody listens any more.
+    pub(crate) fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // On a thread of its own: a runtime must not end inside another.
+            let end = move || runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+            std::thread::spawn(end).join().unwrap();
+        }
+    }
+
+    pub(crate) fn behave(&self, manner: Manner) {
+        *self.context.manner.lock().unwrap() = manner;
+    }
+
+    fn channel(&self) -> tonic::transport::Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        endpoint.connect_lazy()
+    }
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A refusal as servers word it.
+pub(crate) fn refusal(mut status: Status, reason: &'static str) -> Status {
+    let reason = MetadataValue::from_static(reason);
+    status.metadata_mut().insert("holdfast-reason", reason);
+    status
+}
+
+/// What these nodes do not do.
+pub(crate) fn absent<T>() -> Result<T, Status> {
+    Err(Status::unimplemented("not in this test"))
+}
