@@ -293,7 +293,7 @@ mod tests {
             (r#"{"then": [{"delete_prefix": ""}]}"#, "empty"),
             (r#"{"then": [{"get": "a", "delete": "b"}]}"#, "one of put"),
             (r#"{"then": [{"get": "a", "value": 1}]}"#, "goes with"),
-            (r#"{"then": [{"put": "a", "value": null}]}"#, "null"),
+            (r#"{"then": [{"put": "a", "value": [1]}]}"#, "strings only"),
             (
                 r#"{"if": [{"key": "a"}], "then": [{"get": "a"}]}"#,
                 "\"if\" number 1: a condition has",
