@@ -160,7 +160,7 @@ impl Cluster for ClusterService {
                 "node {to} is no voter, so it cannot lead; see `kvctl member list`"
             )));
         }
-        let leader = at_leader(&self.host, deadline, async |leader| match leader {
+        let leader = at_leader(&self.host, deadline, |leader| Box::pin(async move { match leader {
             Leader::Here => transfer_here(&self.host, NodeId(to), deadline).await,
             Leader::There(mut peer) => {
                 let message = peer::ChangeMembershipRequest {
@@ -173,7 +173,7 @@ impl Cluster for ClusterService {
                 let answer = peer.change_membership(request_until(message, deadline)).await?;
                 Ok(NodeId(answer.into_inner().leader))
             }
-        })
+        }}))
         .await?;
         Ok(Response::new(v1::TransferLeaderResponse {
             header: self.host.header_now(),
@@ -193,7 +193,7 @@ pub(crate) async fn transfer_here(
     }
     let to = (to.0 != 0).then_some(to);
     host.replica
-        .transfer_leader(to, deadline)
+        .transfer_leader(to, deadline.into())
         .await
         .map_err(|error| crate::status::not_changed(&error))
 }

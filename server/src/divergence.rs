@@ -80,7 +80,7 @@ async fn raise(host: &Host, index: u64) {
     }
     if host.leadership().leader == Some(host.id) {
         let deadline = Instant::now() + HAND_OVER;
-        if let Err(error) = host.replica.transfer_leader(None, deadline).await {
+        if let Err(error) = host.replica.transfer_leader(None, deadline.into()).await {
             tracing::error!(%error, "a fenced leader could not hand over; it stops");
         }
     }

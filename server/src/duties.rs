@@ -125,7 +125,7 @@ impl Duties {
         let state = self.host.replica.store().view();
         state
             .leases()
-            .map(|(id, lease)| (*id, Duration::from_millis(lease.ttl_ms)))
+            .map(|(id, lease)| (id, Duration::from_millis(lease.ttl_ms)))
             .collect()
     }
 }

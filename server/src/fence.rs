@@ -37,10 +37,14 @@ impl Fence {
     /// Returns when the fence is up.
     pub(crate) async fn raised(&self) -> Arc<str> {
         let mut reason = self.reason.subscribe();
-        match reason.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_else(|| "fenced".into()),
-            // The sender lives as long as `self`.
-            Err(_) => std::future::pending().await,
+        loop {
+            if let Some(reason) = reason.borrow_and_update().clone() {
+                return reason;
+            }
+            if reason.changed().await.is_err() {
+                // Cannot be: the sender lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

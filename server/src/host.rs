@@ -88,7 +88,7 @@ impl Host {
         Command::try_from(command).map_err(|error| status::refused(&error.to_refusal()))?;
         let applied = self
             .replica
-            .propose(bytes, deadline)
+            .propose(bytes, deadline.into())
             .await
             .map_err(|error| status::not_proposed(&error))?;
         match applied.reply.refusal() {
@@ -123,7 +123,7 @@ impl Host {
     /// Returns once the local state is no older than anything acknowledged before the call.
     pub(crate) async fn barrier(&self, deadline: Instant) -> Result<(), Status> {
         self.replica
-            .barrier(deadline)
+            .barrier(deadline.into())
             .await
             .map_err(|error| status::not_confirmed(&error))
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use holdfast_proto::peer::v1::node_client::NodeClient;
 use tonic::{Code, Status, transport::Channel};
 
@@ -19,10 +20,10 @@ pub(crate) enum Leader {
 }
 
 /// Asks the leader, and again while it changes, until `deadline`. Only for what may be repeated.
-pub(crate) async fn at_leader<R>(
+pub(crate) async fn at_leader<'a, R>(
     host: &Host,
     deadline: Instant,
-    ask: impl AsyncFn(Leader) -> Result<R, Status>,
+    ask: impl Fn(Leader) -> BoxFuture<'a, Result<R, Status>>,
 ) -> Result<R, Status> {
     let mut leaderships = host.replica.leadership();
     loop {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, future::BoxFuture, stream};
 use holdfast_core::State;
 use holdfast_proto::{
     Key, LeaseId,
@@ -206,29 +206,37 @@ async fn answer(
 
 /// Renews leases, wherever the leader is. Answers their time to live, 0 for one that is gone.
 async fn renew(host: &Host, leases: &[u64], deadline: Instant) -> Result<Vec<u64>, Status> {
-    at_leader(host, deadline, async |leader| match leader {
-        Leader::Here => renew_here(host, leases, deadline).await,
-        Leader::There(mut peer) => {
-            let message = peer::RenewLeasesRequest {
-                leases: leases.to_vec(),
-            };
-            let answer = peer.renew_leases(request_until(message, deadline)).await?;
-            Ok(answer.into_inner().ttl_ms)
-        }
-    })
-    .await
+    let ask = |leader| -> BoxFuture<'_, _> {
+        Box::pin(async move {
+            match leader {
+                Leader::Here => renew_here(host, leases, deadline).await,
+                Leader::There(mut peer) => {
+                    let message = peer::RenewLeasesRequest {
+                        leases: leases.to_vec(),
+                    };
+                    let answer = peer.renew_leases(request_until(message, deadline)).await?;
+                    Ok(answer.into_inner().ttl_ms)
+                }
+            }
+        })
+    };
+    at_leader(host, deadline, ask).await
 }
 
 async fn remaining_ms(host: &Host, lease: LeaseId, deadline: Instant) -> Result<u64, Status> {
-    at_leader(host, deadline, async |leader| match leader {
-        Leader::Here => remaining_here(host, lease),
-        Leader::There(mut peer) => {
-            let message = peer::LeaseRemainingRequest { lease: lease.get() };
-            let answer = peer.lease_remaining(request_until(message, deadline)).await?;
-            Ok(answer.into_inner().remaining_ms)
-        }
-    })
-    .await
+    let ask = |leader| -> BoxFuture<'_, _> {
+        Box::pin(async move {
+            match leader {
+                Leader::Here => remaining_here(host, lease),
+                Leader::There(mut peer) => {
+                    let message = peer::LeaseRemainingRequest { lease: lease.get() };
+                    let answer = peer.lease_remaining(request_until(message, deadline)).await?;
+                    Ok(answer.into_inner().remaining_ms)
+                }
+            }
+        })
+    };
+    at_leader(host, deadline, ask).await
 }
 
 /// Renews leases at the leader. Refused as [`Reason::NotLeader`] anywhere else.

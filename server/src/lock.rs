@@ -49,9 +49,9 @@ impl Lock for LockService {
         let long = deadline::of_wait(request.metadata());
         let author = author::of(&request);
         let request = request.into_inner();
-        let lease = contest(&request.name, request.lease)?;
+        let (name, lease) = contest(&request.name, request.lease)?;
         let mut contender =
-            Contender::enter(&self.host, &request.name, lease, None, author, short).await?;
+            Contender::enter(&self.host, &name, lease, None, author, short).await?;
         let held = if request.wait {
             contender.wait(long).await?;
             true
@@ -87,12 +87,12 @@ impl Lock for LockService {
         let long = deadline::of_wait(request.metadata());
         let author = author::of(&request);
         let request = request.into_inner();
-        let lease = contest(&request.name, request.lease)?;
+        let (name, lease) = contest(&request.name, request.lease)?;
         let value = request
             .value
             .ok_or_else(|| invalid("a campaign needs a value: what the leader proclaims"))?;
         let mut contender =
-            Contender::enter(&self.host, &request.name, lease, Some(value), author, short).await?;
+            Contender::enter(&self.host, &name, lease, Some(value), author, short).await?;
         contender.wait(long).await?;
         contender.keep();
         Ok(Response::new(v1::CampaignResponse {
@@ -109,12 +109,12 @@ impl Lock for LockService {
         let deadline = deadline::of(request.metadata());
         let author = author::of(&request);
         let request = request.into_inner();
-        let lease = contest(&request.name, request.lease)?;
-        let key = contender::key(&request.name, lease)?;
+        let (name, lease) = contest(&request.name, request.lease)?;
+        let key = contender::key(&name, lease)?;
         // A token is only good for a hold: who waits in line proclaims nothing.
         self.host.barrier(deadline).await?;
         let holds = self.host.read(|state| {
-            lock::holder(state, &request.name).is_some_and(|(holder, _)| *holder == key)
+            lock::holder(state, &name).is_some_and(|(holder, _)| *holder == key)
         });
         let put = Kind::Put(v1::PutOperation {
             key: key.to_bytes(),
@@ -151,8 +151,7 @@ impl Lock for LockService {
         request: Request<v1::LeaderRequest>,
     ) -> Result<Response<v1::LeaderResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let name = request.into_inner().name;
-        check_name(&name)?;
+        let name = parse_name(&request.into_inner().name)?;
         self.host.barrier(deadline).await?;
         let leader = self.host.read(|state| holder(state, &name));
         Ok(Response::new(v1::LeaderResponse {
@@ -168,15 +167,14 @@ impl Lock for LockService {
         request: Request<v1::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let deadline = deadline::of(request.metadata());
-        let name = request.into_inner().name;
-        check_name(&name)?;
+        let name = parse_name(&request.into_inner().name)?;
         self.host.barrier(deadline).await?;
         let observer = Observer {
             host: self.host.clone(),
             name,
             seen: None,
         };
-        let leaders = stream::unfold(Some(observer), async |observer| {
+        let leaders = stream::unfold(Some(observer), |observer| async move {
             let mut observer = observer?;
             match observer.next().await {
                 Ok(leader) => Some((Ok(leader), Some(observer))),
@@ -195,8 +193,8 @@ impl LockService {
         let deadline = deadline::of(request.metadata());
         let author = author::of(&request);
         let request = request.into_inner();
-        let lease = contest(&request.name, request.lease)?;
-        let key = contender::key(&request.name, lease)?;
+        let (name, lease) = contest(&request.name, request.lease)?;
+        let key = contender::key(&name, lease)?;
         let delete = Kind::Delete(contender::delete(&key));
         let released = self
             .under_token(request.request, author, &key, request.token, delete, deadline)
@@ -244,7 +242,7 @@ impl LockService {
 /// Follows who holds one name.
 struct Observer {
     host: Arc<Host>,
-    name: String,
+    name: Key,
     /// The last answer given: the holder's key with its revision, or that nobody holds.
     seen: Option<Option<(bytes::Bytes, u64)>>,
 }
@@ -269,19 +267,18 @@ impl Observer {
     }
 }
 
-fn holder(state: &State, name: &str) -> Option<v1::Entry> {
+fn holder(state: &State, name: &Key) -> Option<v1::Entry> {
     lock::holder(state, name).map(|(key, entry)| entry.to_wire(key, true))
 }
 
-/// The lease to contend under, if name and lease make sense.
-fn contest(name: &str, lease: u64) -> Result<LeaseId, Status> {
-    check_name(name)?;
-    convert::lease(lease)
+/// The name and the lease to contend under, if they make sense.
+fn contest(name: &str, lease: u64) -> Result<(Key, LeaseId), Status> {
+    Ok((parse_name(name)?, convert::lease(lease)?))
 }
 
-fn check_name(name: &str) -> Result<(), Status> {
+fn parse_name(name: &str) -> Result<Key, Status> {
     if name.is_empty() || name.ends_with('/') {
         return Err(invalid("a lock needs a name, one that does not end with '/'"));
     }
-    Ok(())
+    convert::key(bytes::Bytes::copy_from_slice(name.as_bytes()))
 }

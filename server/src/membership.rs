@@ -21,6 +21,8 @@ use crate::{host::Host, status::Reason};
 enum Step {
     Add(PeerNode),
     Promote(NodeId),
+    /// It moved.
+    Readdress(PeerNode),
     Remove(NodeId),
     /// This node is to go, but it leads: another must lead first.
     HandOver,
@@ -54,11 +56,12 @@ pub(crate) async fn reconcile(host: &Host) -> bool {
     };
     let done = match &step {
         Step::Add(peer) => host.replica.add_learner(peer.clone()).await,
+        Step::Readdress(peer) => host.replica.readdress(peer.clone()).await,
         Step::Promote(id) => host.replica.promote(*id).await,
         Step::Remove(id) => host.replica.remove(*id).await,
         Step::HandOver => {
             let deadline = Instant::now() + HAND_OVER;
-            host.replica.transfer_leader(None, deadline).await.map(drop)
+            host.replica.transfer_leader(None, deadline.into()).await.map(drop)
         }
     };
     match done {
@@ -124,7 +127,11 @@ fn next_step(wanted: &[Wanted], now: &ReplicaStatus) -> Option<Step> {
             (false, true) if member.votes && !now.voters.contains(&id) => {
                 has_caught_up(id, now).then_some(Step::Promote(id))
             }
-            (false, true) => None,
+            (false, true) => {
+                let known = now.nodes.iter().find(|node| node.id == id);
+                let moved = known.is_some_and(|node| node.address != member.node.address);
+                moved.then(|| Step::Readdress(member.node.clone()))
+            }
         }
     });
     steps.next()

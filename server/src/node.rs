@@ -18,7 +18,7 @@ use crate::{
     divergence, duties,
     fence::Fence,
     host::Host,
-    identity::{CertificateAuthority, Identity},
+    identity::Identity,
     membership,
     observe::InFlight,
     peers::Peers,
@@ -176,7 +176,7 @@ impl Node {
             name: "embedded".to_owned(),
         };
         let channel = connection::channel(self.local.clone(), identity);
-        Client::from_channel(channel, &self.host.cluster)
+        Client::from_channel(channel, &*self.host.cluster)
     }
 
     /// Returns when the node serves: it is a known member, and there is a leader.
@@ -227,7 +227,7 @@ impl Node {
             return;
         }
         let deadline = std::time::Instant::now() + HAND_OVER;
-        match self.host.replica.transfer_leader(None, deadline).await {
+        match self.host.replica.transfer_leader(None, deadline.into()).await {
             Ok(leader) => tracing::info!(%leader, "leadership was handed over"),
             Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
         }

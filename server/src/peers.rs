@@ -25,7 +25,7 @@ impl Peers {
     pub(crate) fn client(&self, peer: &PeerNode) -> Result<NodeClient<Channel>, Status> {
         let channel = self
             .dial
-            .channel(peer, Purpose::Other)
+            .channel(peer, Purpose::Heartbeat)
             .map_err(|error| Reason::NoQuorum.status(error.to_string()))?;
         Ok(NodeClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES))
     }

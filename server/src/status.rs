@@ -54,6 +54,7 @@ pub enum Reason {
     PastRebuilding,
     PastDamaged,
     Deadline,
+    NoAuthority,
     Internal,
 }
 
@@ -101,6 +102,7 @@ impl Reason {
             Self::PastRebuilding => ("past_rebuilding", Code::Unavailable),
             Self::PastDamaged => ("past_damaged", Code::DataLoss),
             Self::Deadline => ("deadline", Code::DeadlineExceeded),
+            Self::NoAuthority => ("no_authority", Code::Unavailable),
             Self::Internal => ("internal", Code::Internal),
         }
     }
@@ -206,7 +208,7 @@ pub(crate) fn no_past(error: &PastError) -> Status {
 /// A read at a revision that the state does not keep.
 pub(crate) fn not_readable(error: &ReadError) -> Status {
     let (reason, found) = match error {
-        ReadError::Compacted { oldest } => (Reason::Compacted, oldest.get()),
+        ReadError::Compacted { oldest } => (Reason::Compacted, *oldest),
         ReadError::Future { newest } => (Reason::FutureRevision, *newest),
     };
     let mut status = reason.status(error.to_string());

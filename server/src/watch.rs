@@ -66,7 +66,7 @@ impl Watch for WatchService {
             return Err(invalid("a watch begins with what is to be watched: send create first"));
         };
         let watcher = Watcher::begin(self.host.clone(), create, inbound).await?;
-        let responses = stream::unfold(Some(watcher), async |watcher| {
+        let responses = stream::unfold(Some(watcher), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next().await {
                 Ok(response) => Some((Ok(response), Some(watcher))),

@@ -1,9 +1,9 @@
 //! What was: versions of a key, and differences between two revisions.
 
-use std::{cmp::Ordering, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use holdfast_core::{AtRevision, Located, State, VersionId};
+use holdfast_core::{AtRevision, Difference, Located, State, VersionId};
 use holdfast_disk::{PastError, Store};
 use holdfast_proto::{Key, KeyRange, Revision, Value, v1};
 use tonic::Status;
@@ -103,16 +103,15 @@ fn differences(
 ) -> Result<Vec<v1::Difference>, Status> {
     let mut bytes = 0;
     let mut differences = Vec::new();
-    for (before, after) in changed(state, range, from, to)? {
-        let before = before.map(|row| resolve(store, &row)).transpose()?;
-        let after = after.map(|row| resolve(store, &row)).transpose()?;
+    for difference in changed(state, range, from, to)? {
+        let before = difference.before.map(|row| resolve(store, &row)).transpose()?;
+        let after = difference.after.map(|row| resolve(store, &row)).transpose()?;
         bytes += before.iter().chain(&after).map(convert::size).sum::<usize>();
         if bytes > ANSWER_BYTES {
             return Err(too_much("difference"));
         }
-        let key = before.as_ref().or(after.as_ref()).map(|entry| entry.key.clone());
         differences.push(v1::Difference {
-            key: key.unwrap_or_default(),
+            key: difference.key.to_bytes(),
             before,
             after,
         });
@@ -120,45 +119,16 @@ fn differences(
     Ok(differences)
 }
 
-/// One key's rows at two revisions; at least one is there.
-pub(super) type Pair = (Option<AtRevision>, Option<AtRevision>);
-
 /// The keys whose values differ between two revisions, in order.
 pub(super) fn changed(
     state: &State,
     range: &KeyRange,
     from: Revision,
     to: Revision,
-) -> Result<Vec<Pair>, Status> {
-    let read = |revision| {
-        state
-            .range_at(range, revision)
-            .map_err(|error| status::not_readable(&error))
-    };
-    let mut before = read(from)?.into_iter().peekable();
-    let mut after = read(to)?.into_iter().peekable();
-    let mut pairs = Vec::new();
-    loop {
-        let order = match (before.peek(), after.peek()) {
-            (None, None) => return Ok(pairs),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(before), Some(after)) => before.key.cmp(&after.key),
-        };
-        let pair = match order {
-            Ordering::Less => (before.next(), None),
-            Ordering::Greater => (None, after.next()),
-            Ordering::Equal => (before.next(), after.next()),
-        };
-        match &pair {
-            (Some(before), Some(after)) if same_value(before, after) => {}
-            _ => pairs.push(pair),
-        }
-    }
-}
-
-fn same_value(before: &AtRevision, after: &AtRevision) -> bool {
-    before.meta.kind == after.meta.kind && before.meta.digest == after.meta.digest
+) -> Result<Vec<Difference>, Status> {
+    state
+        .diff(range, from, to)
+        .map_err(|error| status::not_readable(&error))
 }
 
 fn resolve(store: &Store, row: &AtRevision) -> Result<v1::Entry, Status> {

@@ -105,17 +105,17 @@ fn plan(
     }
     changed
         .into_iter()
-        .map(|(then, now)| {
-            let kind = match (then, now) {
+        .map(|difference| {
+            let kind = match difference.before {
                 // A lease of back then may be gone: the value returns without it.
-                (Some(then), now) => Kind::Put(v1::PutOperation {
-                    key: then.key.to_bytes(),
+                Some(then) => Kind::Put(v1::PutOperation {
+                    key: difference.key.to_bytes(),
                     value: Some(past::value_of(store, &then)?.into()),
-                    keep_lease: now.is_some(),
+                    keep_lease: difference.after.is_some(),
                     ..v1::PutOperation::default()
                 }),
-                (None, now) => Kind::Delete(v1::DeleteOperation {
-                    range: now.map(|now| KeyRange::single(&now.key).into()),
+                None => Kind::Delete(v1::DeleteOperation {
+                    range: Some(KeyRange::single(&difference.key).into()),
                     previous: false,
                 }),
             };

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use holdfast_core::{State, lock};
 use holdfast_proto::{
     Key, KeyRange, LeaseId,
@@ -15,7 +14,7 @@ use holdfast_proto::{
 use tonic::Status;
 
 use crate::{
-    convert, deadline,
+    deadline,
     host::Host,
     status::{Reason, invalid},
 };
@@ -24,7 +23,7 @@ use crate::{
 pub(crate) struct Contender {
     host: Arc<Host>,
     key: Key,
-    name: String,
+    name: Key,
     lease: LeaseId,
     value: Option<v1::Value>,
     author: String,
@@ -45,7 +44,7 @@ impl Contender {
     /// Gets in line, or takes over the place that `lease` has.
     pub(crate) async fn enter(
         host: &Arc<Host>,
-        name: &str,
+        name: &Key,
         lease: LeaseId,
         value: Option<v1::Value>,
         author: String,
@@ -54,7 +53,7 @@ impl Contender {
         let mut contender = Self {
             host: Arc::clone(host),
             key: key(name, lease)?,
-            name: name.to_owned(),
+            name: name.clone(),
             lease,
             value,
             author,
@@ -225,10 +224,9 @@ fn own_place(reply: &holdfast_proto::log::v1::Reply) -> Option<Place> {
 }
 
 /// The contender's key.
-pub(crate) fn key(name: &str, lease: LeaseId) -> Result<Key, Status> {
-    convert::key(Bytes::from(format!("{name}/{lease}"))).map_err(|_| {
-        invalid("the lock's name is too long; with '/' and 16 more it must fit a key")
-    })
+pub(crate) fn key(name: &Key, lease: LeaseId) -> Result<Key, Status> {
+    lock::contender_key(name, lease)
+        .map_err(|_| invalid("the lock's name is too long; with '/' and 16 more it must fit a key"))
 }
 
 /// The deletion of one key.

@@ -6,7 +6,7 @@ use holdfast_disk::Store;
 use holdfast_proto::{KeyRange, v1::{self, watch_response::Body}};
 use tonic::Status;
 
-use super::events::{self, Batch};
+use super::events::{self, Batch, Older};
 use crate::{convert, kv};
 
 /// A place in the history of one range.
@@ -89,23 +89,22 @@ impl Cursor {
                 Ok(self.deliver(batch, newest))
             }
             Changes::Older { below } => {
-                let (state, store) = (store.view(), store.clone());
+                let (state, past) = (store.view(), store.clone());
                 let (range, previous) = (self.range.clone(), self.previous);
-                let older = move || events::older(&state, &store, &range, next..below, previous);
+                let older = move || events::older(&state, &past, &range, next..below, previous);
                 match kv::on_blocking_thread(older).await? {
-                    Some((batch, newest)) => Ok(self.deliver(batch, newest)),
-                    // It was compacted in between: the next look says so.
-                    None => Ok(Advance::Passed),
+                    Older::Kept(batch, newest) => Ok(self.deliver(batch, newest)),
+                    Older::Compacted { oldest } => Ok(self.start_over(store, oldest)),
                 }
             }
-            Changes::Compacted { oldest } => {
-                let range = self.range.clone();
-                *self = Self::from_snapshot(range, self.previous, store.view());
-                Ok(Advance::Deliver(vec![Body::Compacted(v1::WatchCompacted {
-                    compacted: oldest,
-                })]))
-            }
+            Changes::Compacted { oldest } => Ok(self.start_over(store, oldest)),
         }
+    }
+
+    /// What comes next is gone: a snapshot replaces it.
+    fn start_over(&mut self, store: &Store, oldest: u64) -> Advance {
+        *self = Self::from_snapshot(self.range.clone(), self.previous, store.view());
+        Advance::Deliver(vec![Body::Compacted(v1::WatchCompacted { compacted: oldest })])
     }
 
     fn deliver(&mut self, batch: Batch, newest: u64) -> Advance {

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use holdfast_core::{Change, Located, OlderEvent, State, VersionId};
+use holdfast_core::{Change, Located, OlderEvent, ReadError, State};
 use holdfast_disk::Store;
 use holdfast_proto::{KeyRange, v1::{self, event::Type}};
 use tonic::Status;
 
-use crate::{convert, kv};
+use crate::{convert, kv, status};
 
 /// Messages in the making, from whole revisions.
 pub(super) struct Batch {
@@ -96,35 +96,46 @@ pub(super) fn push_recent(batch: &mut Batch, change: &Change, range: &KeyRange, 
     batch.push(change.revision.get(), events);
 }
 
-/// Events of `revisions` that left memory, as many as make one batch, and the last revision that
-/// they cover. Blocks. `None`: they are no longer kept.
+/// What became of revisions that left memory.
+pub(super) enum Older {
+    /// Their events, up to and with the revision.
+    Kept(Batch, u64),
+    /// They are no longer kept.
+    Compacted {
+        /// The first revision that can still be watched from.
+        oldest: u64,
+    },
+}
+
+/// Events of `revisions` that left memory, as many as make one batch. Blocks.
 pub(super) fn older(
     state: &State,
     store: &Store,
     range: &KeyRange,
     revisions: Range<u64>,
     previous: bool,
-) -> Result<Option<(Batch, u64)>, Status> {
-    let below = revisions.end.min(revisions.start + REVISIONS_AT_ONCE);
-    let Some(changes) = state.older_changes(range, revisions.start, below) else {
-        return Ok(None);
+) -> Result<Older, Status> {
+    let found = state.older_changes(range, revisions.start, revisions.end, EVENTS_AT_ONCE);
+    let changes = match found {
+        Ok(changes) => changes,
+        Err(ReadError::Compacted { oldest }) => return Ok(Older::Compacted { oldest }),
+        Err(error) => return Err(status::not_readable(&error)),
     };
     let mut batch = Batch::new(revisions.start);
     let mut bytes = 0;
-    for change in changes {
-        let mut events = Vec::with_capacity(change.events.len());
-        for event in &change.events {
-            let event = older_event(store, event, previous)?;
-            bytes += size(&event);
-            events.push(event);
-        }
-        let revision = change.revision.get();
+    for events in changes.events.chunk_by(|one, other| one.now.revision == other.now.revision) {
+        let revision = events[0].now.revision.get();
+        let events = events
+            .iter()
+            .map(|event| older_event(store, event, previous))
+            .collect::<Result<Vec<_>, _>>()?;
+        bytes += events.iter().map(size).sum::<usize>();
         batch.push(revision, events.into_iter());
         if bytes > BATCH_BYTES {
-            return Ok(Some((batch, revision)));
+            return Ok(Older::Kept(batch, revision));
         }
     }
-    Ok(Some((batch, below - 1)))
+    Ok(Older::Kept(batch, changes.next - 1))
 }
 
 fn older_event(store: &Store, event: &OlderEvent, previous: bool) -> Result<v1::Event, Status> {
@@ -138,10 +149,10 @@ fn older_event(store: &Store, event: &OlderEvent, previous: bool) -> Result<v1::
         }
         _ => None,
     };
-    let kind = if event.meta.is_deletion() { Type::Delete } else { Type::Put };
+    let kind = if event.now.is_deletion() { Type::Delete } else { Type::Put };
     Ok(v1::Event {
         r#type: kind.into(),
-        entry: Some(convert::version(&event.key, &event.meta, value)),
+        entry: Some(convert::version(&event.key, &event.now, value)),
         previous: before,
     })
 }
@@ -162,4 +173,4 @@ const MESSAGE_BYTES: usize = 1024 * 1024;
 /// … and never larger than this: a revision above it comes in parts.
 const PART_BYTES: usize = 12 * 1024 * 1024;
 const BATCH_BYTES: usize = 1024 * 1024;
-const REVISIONS_AT_ONCE: u64 = 4_096;
+const EVENTS_AT_ONCE: usize = 1_024;
