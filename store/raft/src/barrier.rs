@@ -145,7 +145,7 @@ async fn rounds_here(raft: Raft, mut asked: mpsc::UnboundedReceiver<Waiter>) {
             Err(_) => Err(None),
         };
         for waiter in waiters.drain(..) {
-            drop(waiter.send(round));
+            waiter.send(round).ok();
         }
     }
 }
@@ -181,7 +181,7 @@ impl Questions {
                 self.stream = None;
             }
             for waiter in waiters.drain(..) {
-                drop(waiter.send(round));
+                waiter.send(round).ok();
             }
         }
     }

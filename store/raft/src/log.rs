@@ -229,18 +229,20 @@ fn forgotten() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use openraft::type_config::TypeConfigExt as _;
+
     use super::*;
 
     #[tokio::test]
     async fn a_forgotten_callback_is_a_failed_write() {
-        let (done, outcome) = oneshot::channel();
+        let (done, outcome) = Types::oneshot();
         drop(Flushed(Some(IoFlushed::signal(done))));
         assert!(outcome.await.unwrap().is_err());
     }
 
     #[tokio::test]
     async fn a_callback_is_completed_once() {
-        let (done, outcome) = oneshot::channel();
+        let (done, outcome) = Types::oneshot();
         Flushed(Some(IoFlushed::signal(done))).complete(Ok(()));
         assert!(outcome.await.unwrap().is_ok());
     }

@@ -72,7 +72,6 @@ pub(crate) type StreamingError = openraft::errors::StreamingError<Types>;
 pub(crate) type Unreachable = openraft::errors::Unreachable<Types>;
 pub(crate) type NetworkError = openraft::errors::NetworkError<Types>;
 pub(crate) type Fatal = openraft::errors::Fatal<Types>;
-pub(crate) type ForwardToLeader = openraft::errors::ForwardToLeader<Types>;
 pub(crate) type ClientWriteError = openraft::errors::ClientWriteError<Types>;
 pub(crate) type ChangeMembershipError =
     openraft::errors::ChangeMembershipError<CommittedLeaderId, u64>;
