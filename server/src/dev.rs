@@ -65,6 +65,8 @@ async fn serve(options: &DevOptions) -> Result<(), DevError> {
 
 async fn serve_in(home: &Home, options: &DevOptions) -> Result<(), DevError> {
     let mut stop = StopSignals::listen()?;
+    // One that was left behind would say that a cluster serves before it does.
+    files::remove(&home.path().join(DESCRIPTION))?;
     anstream::eprintln!(
         "Starting {} nodes in {} …",
         options.nodes,
@@ -74,8 +76,8 @@ async fn serve_in(home: &Home, options: &DevOptions) -> Result<(), DevError> {
         cluster = LocalCluster::start(home.path(), options.nodes, options.base_port) => cluster?,
         _ = stop.received() => return Ok(()),
     };
-    write_description(&cluster, home.path())?;
     say_what_to_try(&cluster);
+    write_description(&cluster, home.path())?;
     loop {
         tokio::select! {
             ended = cluster.next_end() => anstream::eprintln!(

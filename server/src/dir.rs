@@ -114,6 +114,17 @@ impl NodeDir {
         files::write_atomically(&self.data().join(STARTED), b"", files::Mode::Private)
     }
 
+    /// Whether this node holds the authority's key, so that it can admit others and renew its own
+    /// certificate.
+    pub fn holds_authority(&self) -> bool {
+        self.path.join(TLS).join(CA_KEY).is_file()
+    }
+
+    /// Whether the node can let others in: every node that joined as a voter can.
+    pub fn holds_authority(&self) -> bool {
+        self.path.join(TLS).join(CA_KEY).is_file()
+    }
+
     /// The cluster's authority, whose key every voter holds.
     pub fn authority(&self) -> Result<CertificateAuthority, DirError> {
         let certificate = files::read(&self.path.join(TLS).join(CA_CERTIFICATE))?;

@@ -208,7 +208,7 @@ impl Nodes {
             name: node.name.clone(),
             address: node.address.clone(),
         };
-        let channel = self.dialer.channel(&peer, Purpose::Other);
+        let channel = self.dialer.channel(&peer, Purpose::Heartbeat);
         channel.map_err(|error| tonic::Status::unavailable(error.to_string()))
     }
 }

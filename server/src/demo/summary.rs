@@ -109,7 +109,7 @@ impl Summary {
             Line {
                 what: "the killed node",
                 outcome: match same {
-                    true => format!("back; all {} have state {short}… at {index}", self.nodes),
+                    true => format!("back; all {} have the state hash {short}… at {index}", self.nodes),
                     false => format!("differs: {}", self.hashes_in_words()),
                 },
                 held: same,
