@@ -2,6 +2,8 @@
 //!
 //! A failure names its seed: run it again with `again(seed, forgetting)` in a test.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -1,5 +1,7 @@
 //! What the state promises, one sentence a test.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod archive;
 mod debug;
 mod history;

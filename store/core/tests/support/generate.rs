@@ -81,7 +81,7 @@ fn body(random: &mut Random, style: Style, revision: u64, now: u64) -> Body {
         },
         30 => Body::Compact(random.below(revision + 2)),
         31..=32 if style.forgetting => Body::SetRetention {
-            prefix: Bytes::from_static(*random.pick(&[b"" as &[u8], b"a", b"a/b", b"b/"])),
+            prefix: Bytes::from_static(static_pick(random, &[b"", b"a", b"a/b", b"b/"])),
             retention: (!random.one_in(4)).then(|| Retention {
                 versions: random.below(4),
                 age_ms: *random.pick(&[0, 1_000, 100_000_000]),
@@ -165,7 +165,7 @@ fn compare(random: &mut Random) -> Compare {
 
 fn put(random: &mut Random) -> PutOperation {
     PutOperation {
-        key: Key::new(Bytes::from_static(*random.pick(&KEYS))).unwrap(),
+        key: Key::new(Bytes::from_static(static_pick(random, &KEYS))).unwrap(),
         value: (!random.one_in(8)).then(|| value(random)),
         lease: match random.below(8) {
             0..=1 => LeaseChoice::Bound(lease(random)),
@@ -189,7 +189,7 @@ fn value(random: &mut Random) -> Value {
 }
 
 pub(crate) fn range(random: &mut Random) -> KeyRange {
-    let bytes = |random: &mut Random| Bytes::from_static(*random.pick(&KEYS));
+    let bytes = |random: &mut Random| Bytes::from_static(static_pick(random, &KEYS));
     match random.below(8) {
         0..=3 => KeyRange::single(&Key::new(bytes(random)).unwrap()),
         4..=5 => KeyRange::prefix(bytes(random)),
@@ -208,4 +208,8 @@ fn token(random: &mut Random) -> TokenDigest {
 
 fn name(random: &mut Random) -> holdfast_proto::NodeName {
     random.pick(&["n1", "n2", "n3"]).parse().unwrap()
+}
+
+fn static_pick(random: &mut Random, from: &[&'static [u8]]) -> &'static [u8] {
+    from[random.below(from.len() as u64) as usize]
 }
