@@ -37,7 +37,8 @@ pub struct Lease {
     runtime: Arc<Runtime>,
 }
 
-/// A lock that is held. Dropping it releases the lock in the background.
+/// A lock that is held. Dropping it releases the lock in the background, while the client lives;
+/// with the last of the client gone, the lock's lease runs out instead.
 #[derive(Debug)]
 pub struct LockGuard {
     guard: crate::LockGuard,

@@ -226,12 +226,16 @@ impl Client {
             _ => nodes.failed(node),
         }
         progress.may_be_applied |= verdict == Verdict::RetryUnknown;
-        progress.last = format!("{}: {}", node.address(), describe(&status));
+        // A timeout tells less than whatever was said before it.
+        if progress.last.is_empty() || !timed_out(&status) {
+            progress.last = format!("{}: {}", node.address(), describe(&status));
+        }
         tracing::debug!(last = progress.last, ?verdict, "attempt failed");
         if verdict == Verdict::Untrusted {
             progress.distrusted += 1;
             // One node may be misconfigured; all of them are not.
-            if !progress.may_be_applied && progress.distrusted >= nodes.len() {
+            if progress.distrusted as u32 == progress.failures && progress.distrusted >= nodes.len()
+            {
                 let message = std::mem::take(&mut progress.last);
                 return Err(Failure::Untrusted { message });
             }
@@ -266,7 +270,7 @@ impl Progress {
             failures: 0,
             distrusted: 0,
             may_be_applied: false,
-            last: "no node answered at all".to_owned(),
+            last: String::new(),
         }
     }
 
@@ -283,8 +287,14 @@ impl Progress {
 
     fn give_up(self, flying: bool) -> Failure {
         let waited = self.started.elapsed();
-        let last = self.last;
-        if self.may_be_applied || flying {
+        let last = if self.last.is_empty() {
+            "no node answered at all".to_owned()
+        } else {
+            self.last
+        };
+        if self.distrusted > 0 && !self.may_be_applied {
+            Failure::Untrusted { message: last }
+        } else if self.may_be_applied || flying {
             Failure::Unknown { waited, last }
         } else {
             Failure::Unreachable { waited, last }
@@ -292,7 +302,8 @@ impl Progress {
     }
 }
 
-fn is_about_trust(status: &Status) -> bool {
+/// Whether the server refuses this client as such, whatever it asks for.
+pub(crate) fn is_about_trust(status: &Status) -> bool {
     matches!(
         status.code(),
         tonic::Code::Unauthenticated | tonic::Code::PermissionDenied

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 
 use crate::{
     ClientOptions, ConnectError, Context, ReadRouting,
-    call::{Attempt, Call},
+    call::{Attempt, Call, is_about_trust},
     connect::Dialer,
     node::{Node, Nodes, Route},
     reason::{self, Verdict},
@@ -152,8 +152,8 @@ impl Client {
 
     /// Asks every node who it is; done when the first has answered.
     async fn meet(&self) -> Result<(), ConnectError> {
+        let started = Instant::now();
         let mut distrust = None;
-        let started = std::time::Instant::now();
         let mut last = "no node answered at all".to_owned();
         let mut pause = Duration::from_millis(20);
         while started.elapsed() < self.timeout {
@@ -166,29 +166,31 @@ impl Client {
                     async move { client.introduce(&node).await.map_err(|e| (node, e)) }
                 })
                 .collect();
-            let mut trusted = false;
+            let mut undecided = false;
             while let Some(answer) = asking.next().await {
-                match answer {
-                    Ok(()) => return Ok(()),
-                    Err((node, status)) => {
-                        last = format!("{}: {}", node.address(), reason::describe(&status));
-                        if node.judge(&status) == Verdict::Untrusted {
-                            distrust = Some(last.clone());
-                        } else {
-                            trusted = true;
-                        }
-                    }
+                let Err((node, status)) = answer else {
+                    return Ok(());
+                };
+                last = format!("{}: {}", node.address(), reason::describe(&status));
+                if node.judge(&status) == Verdict::Untrusted || is_about_trust(&status) {
+                    distrust = Some(last.clone());
+                } else {
+                    undecided = true;
                 }
             }
-            if let (Some(message), false) = (distrust.take(), trusted) {
-                return Err(ConnectError::Unauthorized { message });
+            // Who does not answer may yet vouch for this client, but not for ever.
+            if !undecided || started.elapsed() > VOUCHING {
+                if let Some(message) = distrust {
+                    return Err(ConnectError::Unauthorized { message });
+                }
             }
             tokio::time::sleep(crate::node::jittered(pause, LONGEST_PAUSE)).await;
             pause *= 2;
         }
-        Err(ConnectError::Unreachable {
-            waited: started.elapsed(),
-            last,
+        let waited = started.elapsed();
+        Err(match distrust {
+            Some(message) => ConnectError::Unauthorized { message },
+            None => ConnectError::Unreachable { waited, last },
         })
     }
 
@@ -242,6 +244,8 @@ impl fmt::Debug for Client {
     }
 }
 
+/// How long nodes that do not answer may outweigh one that refuses this client.
+const VOUCHING: Duration = Duration::from_secs(1);
 /// A session that was quiet for longer may be forgotten by the store.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -4,16 +4,17 @@
 //! goes, the next one begins behind it, at any node. Where that place was compacted meanwhile, the
 //! server sends the range as it is, and the watch hands it on as a [`WatchItem::Reset`].
 
+mod connection;
+
 use std::{sync::Arc, time::Instant};
 
 use futures::StreamExt as _;
 use holdfast_proto::{KeyRange, Revision, v1};
-use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
+use self::connection::Connection;
 use crate::{
     Client, Entry, WatchError, WatchOptions,
-    call::Attempt,
     entry::{Unreadable, entries},
     error::Failure,
     node::{Node, Route, jittered},
@@ -89,13 +90,6 @@ enum Cursor {
     Snapshot,
     Now,
     From(u64),
-}
-
-struct Connection {
-    node: Arc<Node>,
-    requests: mpsc::Sender<v1::WatchRequest>,
-    responses: Streaming<v1::WatchResponse>,
-    created: bool,
 }
 
 impl Client {
@@ -174,11 +168,7 @@ impl Watch {
     /// Asks the server for a progress mark; it comes as an item. Does nothing while disconnected.
     pub fn request_progress(&self) {
         if let Some(connection) = &self.connection {
-            let request = v1::watch_request::Request::Progress(v1::WatchProgressRequest {});
-            // Full means that one is on its way already.
-            let _ = connection.requests.try_send(v1::WatchRequest {
-                request: Some(request),
-            });
+            connection.request_progress();
         }
     }
 
@@ -225,16 +215,17 @@ impl Watch {
                 .ok_or_else(|| Status::unavailable("there is no node to ask"))?;
             // Until it has answered, it is the one to avoid next.
             self.avoid = Some(Arc::clone(&node));
-            self.connection = Some(self.open(node).await?);
+            let create = self.create();
+            self.connection = Some(Connection::open(&self.client, node, create).await?);
         }
         self.connection
             .as_mut()
             .ok_or_else(|| Status::internal("a connection was just made"))
     }
 
-    async fn open(&self, node: Arc<Node>) -> Result<Connection, Status> {
-        let (requests, queue) = mpsc::channel(2);
-        let create = v1::watch_request::Request::Create(v1::WatchCreate {
+    /// What the next connection asks for.
+    fn create(&self) -> v1::WatchCreate {
+        v1::WatchCreate {
             range: Some(self.range.clone().into()),
             from: match self.cursor {
                 Cursor::From(from) => from,
@@ -243,26 +234,7 @@ impl Watch {
             previous: self.options.previous,
             snapshot: self.cursor == Cursor::Snapshot,
             progress_ms: self.options.progress.as_millis() as u64,
-        });
-        let create = v1::WatchRequest {
-            request: Some(create),
-        };
-        // The queue was just made and has room.
-        let _ = requests.try_send(create);
-        let queue = tokio_stream::wrappers::ReceiverStream::new(queue);
-        let limit = self.client.options().attempt_timeout;
-        // No time limit in the request: it would end the watch.
-        let mut watch = Attempt::new(&node, limit).watch();
-        let responses = tokio::time::timeout(limit, watch.watch(queue))
-            .await
-            .unwrap_or_else(|_| Err(Status::unavailable(format!("no answer within {limit:?}"))))?
-            .into_inner();
-        Ok(Connection {
-            node,
-            requests,
-            responses,
-            created: false,
-        })
+        }
     }
 
     /// Takes in one message; an item if it makes one.
@@ -335,13 +307,12 @@ impl Watch {
         let half = self.half.split_off(whole);
         let events = std::mem::replace(&mut self.half, half);
         self.advance(batch.revision);
-        if events.is_empty() && !self.half.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(WatchItem::Events {
-            revision: batch.revision,
-            events,
-        }))
+        let revision = batch.revision;
+        Ok(match (events.is_empty(), self.half.is_empty()) {
+            (false, _) => Some(WatchItem::Events { revision, events }),
+            (true, true) => Some(WatchItem::Progress { revision }),
+            (true, false) => None,
+        })
     }
 
     fn advance(&mut self, revision: u64) {
