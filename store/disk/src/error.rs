@@ -48,6 +48,12 @@ pub enum OpenError {
         /// What to do.
         advice: &'static str,
     },
+    /// Another process has it.
+    #[error("{path} is in use by another process; stop that one, or name another folder")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The log begins behind the newest archive that can be read.
     #[error(
         "{path}: the newest readable archive ends at entry {archive}, but the log begins at \
@@ -82,9 +88,5 @@ impl OpenError {
             why: why.into(),
             advice: REJOIN,
         }
-    }
-
-    pub(crate) fn damaged_log(dir: &Path, why: &str) -> Self {
-        Self::damaged(dir, why)
     }
 }

@@ -26,6 +26,8 @@ mod log;
 mod marker;
 mod past;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use archive::{ArchiveError, ArchiveFile, IncomingArchive};
 pub use error::OpenError;

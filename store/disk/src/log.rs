@@ -7,22 +7,23 @@
 //! exactly once.
 
 mod flush;
+mod recover;
+mod space;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tests;
 mod types;
 
-use std::{
-    fmt, io,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, io, ops::Range, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use raft_log::{Config, RaftLog, api::raft_log_writer::RaftLogWriter as _, chunked_wal};
+use raft_log::{Config, RaftLog, Segment, api::raft_log_writer::RaftLogWriter as _, chunked_wal};
 
 pub use self::types::{LogPosition, LogRow};
 use self::{
-    flush::Flush,
+    flush::{Closer, Shared, Writer},
+    space::Reserve,
     types::{Payload, Rows, Vote},
 };
 use crate::{
@@ -39,15 +40,19 @@ pub type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 pub struct LogOptions {
     /// Entries kept in memory for replication, bytes. Default 8 MiB; costs that much memory.
     pub cache_bytes: usize,
-    /// Size at which a new file is begun, bytes. Default 32 MiB; a purge frees whole files only.
+    /// Size at which a new file is begun, bytes. Default 16 MiB; a purge frees whole files only, and
+    /// the newest file's entries stay in memory whatever the cache's size.
     pub file_bytes: usize,
+    /// Room that appends leave on the disk, bytes; past it they are refused. Default 2 MiB; 0: none.
+    pub reserve_bytes: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 8 * 1024 * 1024,
-            file_bytes: 32 * 1024 * 1024,
+            file_bytes: 16 * 1024 * 1024,
+            reserve_bytes: 2 * 1024 * 1024,
         }
     }
 }
@@ -61,6 +66,16 @@ pub enum LogError {
     Failed {
         /// What the system said.
         why: String,
+    },
+    /// The disk is full. Nothing was written, and the log goes on as soon as there is room.
+    #[error(
+        "the disk is full: {free} bytes are free and {reserve} are kept in reserve; make room and try again"
+    )]
+    Full {
+        /// What is free, bytes.
+        free: u64,
+        /// What is kept in reserve, bytes.
+        reserve: u64,
     },
     /// An entry could not be read back.
     #[error("entries {from}.. of the raft log cannot be read ({why})")]
@@ -78,14 +93,6 @@ pub enum LogError {
     },
 }
 
-impl LogError {
-    fn failed(error: &io::Error) -> Self {
-        Self::Failed {
-            why: error.to_string(),
-        }
-    }
-}
-
 /// What a log holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogState {
@@ -99,38 +106,26 @@ pub struct LogState {
     pub committed: Option<LogPosition>,
 }
 
-/// The log; clones share it.
+/// The log; clones share it, and the last one closes it.
 #[derive(Clone)]
 pub struct Log {
     shared: Arc<Shared>,
-}
-
-/// Locks are taken in the order of the fields.
-struct Shared {
-    dir: PathBuf,
-    log: Mutex<RaftLog<Rows>>,
-    queue: Mutex<Queue>,
-    failed: OnceLock<String>,
-}
-
-/// Who waits for the next flush.
-#[derive(Default)]
-struct Queue {
-    waiting: Vec<Done>,
-    in_flight: bool,
+    _closer: Arc<Closer>,
 }
 
 impl Log {
-    /// Opens or creates the log in `DIR/log`. An entry that was cut off while being written, and
-    /// so was never acknowledged, is dropped; anything else that does not check is refused.
+    /// Opens or creates the log in `DIR/log`. What a power cut left of the last flush, of which
+    /// nobody was told that it was done, is cut off; anything else that does not check is refused.
     pub fn open(dir: &Path, options: LogOptions) -> Result<Self, OpenError> {
         let dir = dir.join("log");
         marker::ensure(&dir, Kind::Log)?;
+        let lock = marker::lock(&dir)?;
+        let synced = recover::recover(&dir)?;
         let config = Config {
             wal: chunked_wal::Config {
                 chunk_max_size: Some(options.file_bytes),
                 read_buffer_size: Some(1024 * 1024),
-                truncate_incomplete_record: Some(true),
+                truncate_incomplete_record: Some(false),
                 flush_batch_wait: Some(std::time::Duration::ZERO),
                 // The flush thread starts flushes itself, so it must never wait for room.
                 flush_queue_max_bytes: Some(usize::MAX / 2),
@@ -142,43 +137,49 @@ impl Log {
         let opened = std::panic::catch_unwind(|| RaftLog::open(Arc::new(config)));
         let log = match opened {
             Ok(Ok(log)) => log,
-            Ok(Err(error)) => return Err(OpenError::damaged_log(&dir, &error.to_string())),
-            Err(_) => return Err(OpenError::damaged_log(&dir, "reading it panicked")),
+            Ok(Err(error)) => return Err(OpenError::damaged(&dir, error.to_string())),
+            Err(_) => return Err(OpenError::damaged(&dir, "reading it panicked")),
         };
+        check_beginning(&dir, &log)?;
+        let reserve = Reserve::new(dir.clone(), options.reserve_bytes);
+        let shared = Arc::new(Shared::new(dir, reserve, Writer::new(log, lock), synced));
+        let closer = Arc::new(Closer(Arc::clone(&shared)));
         Ok(Self {
-            shared: Arc::new(Shared {
-                dir,
-                log: Mutex::new(log),
-                queue: Mutex::default(),
-                failed: OnceLock::new(),
-            }),
+            shared,
+            _closer: closer,
         })
     }
 
     /// What it holds now, whether synced or not.
     pub fn state(&self) -> LogState {
-        let log = self.shared.log.lock();
-        let state = log.log_state();
-        LogState {
-            vote: state.vote().map(|vote| vote.0.0.clone()),
-            last: state.last().copied(),
-            purged: state.purged().copied(),
-            committed: state.committed().copied(),
-        }
+        self.look(|log| {
+            let state = log.log_state();
+            LogState {
+                vote: state.vote().map(|vote| vote.0.0.clone()),
+                last: state.last().copied(),
+                purged: state.purged().copied(),
+                committed: state.committed().copied(),
+            }
+        })
+        .unwrap_or_default()
     }
 
-    /// Saves a vote.
+    /// Saves a vote. It is small, so a full disk does not keep it out.
     pub fn save_vote(&self, vote: Bytes, done: Done) {
-        self.write(done, |log| log.save_vote(Vote(Payload(vote))).map(drop));
+        self.write(done, |log| log.save_vote(Vote(Payload(vote))));
     }
 
     /// Appends entries, readable when this returns.
     pub fn append(&self, rows: Vec<LogRow>, done: Done) {
+        let bytes: usize = rows.iter().map(|row| row.payload.len() + ROW_BYTES).sum();
+        if let Err(full) = self.shared.reserve.take(bytes as u64) {
+            return done(Err(full));
+        }
         self.write(done, |log| {
             let rows = rows
                 .into_iter()
                 .map(|row| (row.position, Payload(row.payload)));
-            log.append(rows).map(drop)
+            log.append(rows)
         });
     }
 
@@ -190,94 +191,111 @@ impl Log {
             return Err(LogError::Refused { why });
         }
         let from = last.map_or(0, |last| last.index + 1);
-        self.write_and_wait(|log| log.truncate(from).map(drop))
+        self.write_and_wait(|log| log.truncate(from))
     }
 
     /// Forgets every entry up to and with `upto`. Synced before it returns; the space is freed by
     /// whole files.
     pub fn purge(&self, upto: LogPosition) -> Result<(), LogError> {
-        self.write_and_wait(|log| log.purge(upto).map(drop))
+        self.write_and_wait(|log| log.purge(upto))
     }
 
     /// Notes what is known to be committed, with whatever is synced next.
     pub fn save_committed(&self, committed: Option<LogPosition>) -> Result<(), LogError> {
-        self.check()?;
-        let mut log = self.shared.log.lock();
-        let state = log.log_state();
+        if let Some(error) = self.shared.failed() {
+            return Err(error);
+        }
+        let mut writer = self.shared.writer.lock();
+        let Some(writer) = writer.as_mut() else {
+            return Ok(());
+        };
+        let state = writer.log.log_state();
         // Never beyond the last entry: after a snapshot the log may hold less than is committed.
         let committed = committed.min(state.last().copied());
         match committed {
-            Some(position) if committed > state.committed().copied() => log
-                .commit(position)
-                .map(drop)
-                .map_err(|error| refused(&error)),
+            Some(position) if committed > state.committed().copied() => {
+                let changed = writer.change(|log| log.commit(position));
+                changed.map_err(|error| LogError::Refused {
+                    why: error.to_string(),
+                })
+            }
             _ => Ok(()),
         }
     }
 
     /// Entries of `range`, from its start on, up to about `max_bytes` but at least one.
     pub fn read(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<LogRow>, LogError> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        let log = self.shared.log.lock();
-        for row in log.read(range.start, range.end) {
-            let (position, Payload(payload)) = row.map_err(|error| LogError::Read {
-                from: range.start,
-                why: error.to_string(),
-            })?;
-            bytes += payload.len();
-            rows.push(LogRow { position, payload });
-            if bytes >= max_bytes {
-                break;
-            }
+        if range.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(rows)
+        let from = range.start;
+        let read = self.look(|log| {
+            let mut rows = Vec::new();
+            let mut bytes = 0;
+            for row in log.read(range.start, range.end) {
+                let (position, Payload(payload)) = row?;
+                bytes += payload.len();
+                rows.push(LogRow { position, payload });
+                if bytes >= max_bytes {
+                    break;
+                }
+            }
+            Ok(rows)
+        });
+        read.unwrap_or_else(|| Err(io::Error::other("the log is closed")))
+            .map_err(|error| LogError::Read {
+                from,
+                why: error.to_string(),
+            })
     }
 
     /// Size of its files, bytes.
     pub fn bytes(&self) -> u64 {
-        self.shared.log.lock().on_disk_size()
+        self.look(RaftLog::on_disk_size).unwrap_or_default()
     }
 
     /// Why it stopped working, if it did.
     pub fn failed(&self) -> Option<String> {
-        self.shared.failed.get().cloned()
+        self.shared.why().map(str::to_owned)
     }
 
-    fn check(&self) -> Result<(), LogError> {
-        match self.failed() {
-            Some(why) => Err(LogError::Failed { why }),
-            None => Ok(()),
-        }
+    fn look<R>(&self, look: impl FnOnce(&RaftLog<Rows>) -> R) -> Option<R> {
+        self.shared
+            .writer
+            .lock()
+            .as_ref()
+            .map(|writer| look(&writer.log))
     }
 
-    fn write(&self, done: Done, change: impl FnOnce(&mut RaftLog<Rows>) -> io::Result<()>) {
-        if let Err(error) = self.check() {
+    fn write(&self, done: Done, change: impl FnOnce(&mut RaftLog<Rows>) -> io::Result<Segment>) {
+        if let Some(error) = self.shared.failed() {
             return done(Err(error));
         }
-        let mut log = self.shared.log.lock();
-        if let Err(error) = change(&mut log) {
+        let mut writer = self.shared.writer.lock();
+        let changed = match writer.as_mut() {
+            Some(writer) => writer.change(change),
+            None => Err(io::Error::other("the log is closed")),
+        };
+        if let Err(error) = changed {
+            drop(writer);
             // Half of it may be in the buffer: nothing after it can be trusted.
-            self.shared.fail(error.to_string());
-            drop(log);
-            return done(Err(LogError::failed(&error)));
+            return done(Err(self.shared.fail(&error.to_string())));
         }
-        // Queued before the lock goes, so that callbacks come in the order of the writes.
-        self.shared.queue.lock().waiting.push(done);
-        drop(log);
+        // In line before the lock goes, so that callbacks come in the order of the writes.
+        self.shared.wait(done);
+        drop(writer);
         self.shared.flush();
     }
 
     fn write_and_wait(
         &self,
-        change: impl FnOnce(&mut RaftLog<Rows>) -> io::Result<()>,
+        change: impl FnOnce(&mut RaftLog<Rows>) -> io::Result<Segment>,
     ) -> Result<(), LogError> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         self.write(Box::new(move |outcome| drop(sender.send(outcome))), change);
         receiver.recv().unwrap_or_else(|_| {
-            Err(LogError::Failed {
-                why: "the log's writer is gone".to_owned(),
-            })
+            let why = "the log's writer is gone".to_owned();
+            Err(LogError::Failed { why })
         })
     }
 }
@@ -288,49 +306,22 @@ impl fmt::Debug for Log {
     }
 }
 
-impl Shared {
-    fn fail(&self, why: String) {
-        if self.failed.set(why).is_ok() {
-            tracing::error!(
-                dir = %self.dir.display(),
-                why = self.failed.get().map(String::as_str),
-                "the raft log failed; nothing more is acknowledged"
-            );
-        }
-    }
+/// A record's own bytes beside its payload.
+const ROW_BYTES: usize = 44;
 
-    /// Starts a flush unless one is in flight or nobody waits.
-    fn flush(self: &Arc<Self>) {
-        let waiting = {
-            let mut queue = self.queue.lock();
-            if queue.in_flight || queue.waiting.is_empty() {
-                return;
-            }
-            queue.in_flight = true;
-            std::mem::take(&mut queue.waiting)
-        };
-        let flush = Flush::new(Arc::clone(self), waiting);
-        let outcome = self.log.lock().flush(true, Some(flush));
-        if let Err(error) = outcome {
-            self.fail(error.to_string());
+/// The files chain up from the first that is there; whether that is the first, the purge mark says.
+fn check_beginning(dir: &Path, log: &RaftLog<Rows>) -> Result<(), OpenError> {
+    let state = log.log_state();
+    let whole = match (state.purged(), state.last()) {
+        (None, _) => recover::start(dir)? == 0,
+        (Some(purged), Some(last)) if purged < last => {
+            let next = log.read(purged.index + 1, purged.index + 2).next();
+            matches!(next, Some(Ok(_)))
         }
+        (Some(_), _) => true,
+    };
+    if whole {
+        return Ok(());
     }
-
-    /// A flush ended: the next one begins, or after a failure everybody is told.
-    fn flushed(self: &Arc<Self>) {
-        self.queue.lock().in_flight = false;
-        let Some(why) = self.failed.get() else {
-            return self.flush();
-        };
-        let waiting = std::mem::take(&mut self.queue.lock().waiting);
-        for done in waiting {
-            done(Err(LogError::Failed { why: why.clone() }));
-        }
-    }
-}
-
-fn refused(error: &io::Error) -> LogError {
-    LogError::Refused {
-        why: error.to_string(),
-    }
+    Err(OpenError::damaged(dir, "its first files are missing"))
 }

@@ -91,6 +91,19 @@ fn check(dir: &Path, path: &Path, kind: Kind, line: &str) -> Result<(), OpenErro
     }
 }
 
+/// Keeps other processes out of `dir` until it is dropped.
+pub(crate) fn lock(dir: &Path) -> Result<fs::File, OpenError> {
+    let path = dir.join(FILE);
+    let file = fs::File::open(&path).map_err(|error| OpenError::io(&path, "opened", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: dir.to_owned(),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(OpenError::io(&path, "locked", error)),
+    }
+}
+
 /// Makes renames and removals in `dir` last.
 pub(crate) fn sync_folder(dir: &Path) -> std::io::Result<()> {
     fs::File::open(dir)?.sync_all()

@@ -53,7 +53,7 @@ impl Types for Rows {
     type LogPayload = Payload;
     type Vote = Vote;
     type Callback = Flush;
-    type UserData = Payload;
+    type UserData = Mark;
 
     fn log_index(position: &LogPosition) -> u64 {
         position.index
@@ -138,5 +138,28 @@ impl Encode for Vote {
 impl Decode for Vote {
     fn decode<R: Read>(from: R) -> io::Result<Self> {
         Payload::decode(from).map(Self)
+    }
+}
+
+/// Stands at the end of every flush: what was on disk before the flush began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Where in the log this mark stands.
+    pub(super) at: u64,
+    /// Everything before this byte of the log was synced when the mark was written.
+    pub(super) synced: u64,
+}
+
+impl Encode for Mark {
+    fn encode<W: Write>(&self, mut to: W) -> io::Result<usize> {
+        Ok(self.at.encode(&mut to)? + self.synced.encode(&mut to)?)
+    }
+}
+
+impl Decode for Mark {
+    fn decode<R: Read>(mut from: R) -> io::Result<Self> {
+        let at = u64::decode(&mut from)?;
+        let synced = u64::decode(&mut from)?;
+        Ok(Self { at, synced })
     }
 }
