@@ -88,7 +88,7 @@ async fn tell(home: &Home, telling: &mut Telling) -> Result<Summary, DemoError> 
     let service = Service::start(&client, PREFIX)
         .await
         .map_err(|e| story(&e))?;
-    run_until_writes(&service, STEADY_WRITES).await?;
+    go_on(&service, STEADY).await?;
     telling.done(&format!(
         "a service reads and writes: {}",
         service.in_words()
@@ -103,7 +103,6 @@ async fn tell(home: &Home, telling: &mut Telling) -> Result<Summary, DemoError> 
         .find(|node| node.name() == old_name)
         .and_then(|n| n.pid());
     telling.doing(&format!("killing {old_name}, the leader"));
-    let before_kill = service.acknowledged();
     let killed_at = Instant::now();
     cluster.kill(&old_name).await?;
     telling.struck(&format!(
@@ -114,7 +113,7 @@ async fn tell(home: &Home, telling: &mut Telling) -> Result<Summary, DemoError> 
     telling.doing("waiting for the others to agree on a new leader");
     let new = nodes.new_leader(old).await?;
     let new_name = nodes.name(new)?.to_owned();
-    run_until_writes(&service, before_kill + STEADY_WRITES).await?;
+    go_on(&service, STEADY).await?;
     telling.done(&format!(
         "{new_name} leads, and the service goes on: {}",
         service.in_words()
@@ -122,7 +121,7 @@ async fn tell(home: &Home, telling: &mut Telling) -> Result<Summary, DemoError> 
 
     telling.doing(&format!("bringing {old_name} back"));
     cluster.restart(&old_name).await?;
-    run_until_writes(&service, service.acknowledged() + STEADY_WRITES / 4).await?;
+    go_on(&service, STEADY / 2).await?;
     let record = service.stop().await;
     nodes.catch_up(record.last_revision()).await?;
     telling.done(&format!("{old_name} is back and has caught up"));
@@ -171,8 +170,11 @@ async fn import(client: &Client) -> Result<usize, DemoError> {
     Ok(count)
 }
 
-async fn run_until_writes(service: &Service, goal: usize) -> Result<(), DemoError> {
+/// Lets the service work for a while, and long enough to have written something.
+async fn go_on(service: &Service, time: Duration) -> Result<(), DemoError> {
+    let goal = service.acknowledged() + STEADY_WRITES;
     let reached = async {
+        tokio::time::sleep(time).await;
         while service.acknowledged() < goal {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -197,6 +199,7 @@ struct KnownNode {
 const SETTINGS: &[u8] = include_bytes!("../data/AccessManager.reg");
 const PREFIX: &str = "services/access-manager";
 const NODES: usize = 3;
-const STEADY_WRITES: usize = 400;
+const STEADY: Duration = Duration::from_millis(1_500);
+const STEADY_WRITES: usize = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);

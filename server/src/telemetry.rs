@@ -38,7 +38,9 @@ pub fn start_logs(level: &LogLevel, format: LogFormat) -> Result<(), TelemetryEr
     let logs = tracing_subscriber::fmt()
         .with_env_filter(level.filter())
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal())
+        // A reader of the log that went away must not take the node with it.
+        .log_internal_errors(false);
     match format {
         LogFormat::Human => logs.with_target(false).finish().try_init()?,
         LogFormat::Json => logs.json().flatten_event(true).finish().try_init()?,

@@ -42,7 +42,7 @@ impl Summary {
                 AnsiColor::Red
             };
             let style = Style::new().fg_color(Some(color.into())).bold();
-            anstream::println!("  {:<38}{style}{}{style:#}", line.what, line.outcome);
+            anstream::println!("  {:<42}{style}{}{style:#}", line.what, line.outcome);
         }
         for error in self.errors() {
             anstream::println!("    {error}");
@@ -109,7 +109,10 @@ impl Summary {
             Line {
                 what: "the killed node",
                 outcome: match same {
-                    true => format!("back; all {} have the state hash {short}… at {index}", self.nodes),
+                    true => format!(
+                        "back; all {} have the state hash {short}… at {index}",
+                        self.nodes
+                    ),
                     false => format!("differs: {}", self.hashes_in_words()),
                 },
                 held: same,
