@@ -179,10 +179,10 @@ impl Client {
                 }
             }
             // Who does not answer may yet vouch for this client, but not for ever.
-            if !undecided || started.elapsed() > VOUCHING {
-                if let Some(message) = distrust {
-                    return Err(ConnectError::Unauthorized { message });
-                }
+            if (!undecided || started.elapsed() > VOUCHING)
+                && let Some(message) = distrust
+            {
+                return Err(ConnectError::Unauthorized { message });
             }
             tokio::time::sleep(crate::node::jittered(pause, LONGEST_PAUSE)).await;
             pause *= 2;
