@@ -27,8 +27,19 @@ pub(crate) struct Stamp {
 /// Writes of one revision, by key, each key once. `None`: the key goes.
 pub(crate) type Staged = Vec<(Key, Option<Arc<Entry>>)>;
 
+/// More than what is known of one older version can cost, bytes.
+const MOST_REPLACED_BYTES: u64 = 4 * 1024;
+
 /// Whether the state has room for the writes. Pure deletions always have.
 pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> {
+    let used = state.state_bytes();
+    // Far from the limit, what is replaced need not be looked up: it costs at most so much.
+    let at_most = staged.iter().map(|(key, now)| {
+        now.as_ref().map_or(0, |entry| present_bytes(key, entry)) + MOST_REPLACED_BYTES
+    });
+    if used + at_most.sum::<u64>() <= state.limits.state_bytes {
+        return Ok(());
+    }
     let (mut more, mut less, mut puts) = (0, 0, false);
     for (key, now) in staged {
         if let Some(before) = state.keys.current.get(key) {
@@ -40,7 +51,6 @@ pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> 
             more += present_bytes(key, entry);
         }
     }
-    let used = state.state_bytes();
     if puts && more > less && used + (more - less) > state.limits.state_bytes {
         let most = state.limits.state_bytes;
         let message = format!(
@@ -74,7 +84,7 @@ pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mu
         let lease = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.lease);
         state.leases.rebind(&key, lease(&before), lease(&now));
         if before.is_some() {
-            retention::trim(state, &key, work);
+            retention::trim(state, &key, now.is_some(), work);
         }
         events.push(ChangeEvent { key, now, before });
     }

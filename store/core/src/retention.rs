@@ -154,11 +154,12 @@ fn touches(range: &KeyRange, prefix: &[u8]) -> bool {
     }
 }
 
-/// Forgets what the key's retention no longer keeps.
-pub(crate) fn trim(state: &mut State, key: &Key, work: &mut Work) {
+/// Forgets what the key's retention no longer keeps. `alive`: the key is current.
+pub(crate) fn trim(state: &mut State, key: &Key, alive: bool, work: &mut Work) {
     let retention = state.policies.of(key.as_bytes());
     while let Some(totals) = state.keys.totals.get(key).copied() {
-        if totals.count == 0 || keeps_oldest(&state.keys, key, totals, retention, state.clock.now) {
+        let now = state.clock.now;
+        if totals.count == 0 || keeps_oldest(&state.keys, key, alive, totals, retention, now) {
             return;
         }
         forget(state, key, true, work);
@@ -169,6 +170,7 @@ pub(crate) fn trim(state: &mut State, key: &Key, work: &mut Work) {
 fn keeps_oldest(
     keys: &Keyspace,
     key: &Key,
+    alive: bool,
     totals: Totals,
     retention: Retention,
     now: Timestamp,
@@ -176,7 +178,6 @@ fn keeps_oldest(
     if retention.bytes == 0 || (retention.versions == 0 && retention.age_ms == 0) {
         return false;
     }
-    let alive = keys.current.contains_key(key);
     // A deletion is kept only together with what it deleted.
     let least = if alive { 1 } else { 2 };
     if totals.bytes > retention.bytes && totals.count > least {
@@ -266,7 +267,8 @@ pub(crate) fn sweep(state: &mut State, work: &mut Work) {
         _ => Bytes::new(),
     };
     for key in keys {
-        trim(state, &key, work);
+        let alive = state.keys.current.contains_key(&key);
+        trim(state, &key, alive, work);
     }
 }
 
