@@ -17,6 +17,8 @@ pub(crate) struct Failure {
 /// How a command ends, for the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
+    /// Nobody reads the result any more; there is nothing to say.
+    Unread = 0,
     /// Refused, or failed for sure.
     Refused = 1,
     /// The command line, or what it names, makes no sense.
@@ -61,6 +63,9 @@ impl Failure {
 
     /// Says it on standard error.
     pub(crate) fn tell(&self) {
+        if self.exit == Exit::Unread {
+            return;
+        }
         let red = anstyle::AnsiColor::Red.on_default().bold();
         anstream::eprintln!("{red}error{red:#}: {}", self.message);
     }
@@ -159,6 +164,9 @@ impl From<RenderError> for Failure {
 /// Of writing a result; reading has words of its own.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(Exit::Unread, "");
+        }
         Self::new(
             Exit::Refused,
             format!("the result could not be written: {error}"),
@@ -212,6 +220,12 @@ mod tests {
         assert_eq!(Failure::from(LockError::Write(unknown)).exit as u8, 3);
         let refused = ReadError::Unauthorized { message: last() };
         assert_eq!(Failure::from(refused).exit as u8, 1);
+    }
+
+    #[test]
+    fn a_reader_that_has_enough_is_no_failure() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.exit as u8, 0);
     }
 
     #[test]

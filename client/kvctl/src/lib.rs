@@ -11,7 +11,7 @@
 //! * `value`: typed values, from words and to words.
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the outcome of a write is unknown;
-//! 4 no server could be reached, or the cluster has no leader. `lock` exits as its command did.
+//! 4 no server could be reached, or too few for a leader. `lock` exits as its command did.
 //!
 //! Absent on purpose: anything the SDK could do. A command reads its arguments, calls the SDK, and
 //! shows the answer.

@@ -22,31 +22,34 @@ fn run(command: &mut Command, arguments: &[&str]) -> (i32, String, String) {
         status,
         stdout,
         stderr,
-    } = command.args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
+    } = command.args(arguments).output().expect("kvctl runs");
+    let text = |bytes| String::from_utf8(bytes).expect("kvctl writes text");
+    (
+        status.code().expect("kvctl ends by itself"),
+        text(stdout),
+        text(stderr),
+    )
 }
 
 /// A context whose files are all there, at a port where nobody listens.
 fn context(folder: &Path) -> PathBuf {
     let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
         .port();
     for (name, text) in [
         ("ca.crt", CERTIFICATE),
         ("client.crt", CERTIFICATE),
         ("client.key", KEY),
     ] {
-        fs::write(folder.join(name), text).unwrap();
+        fs::write(folder.join(name), text).expect("a file is written");
     }
     let path = folder.join("context.toml");
     let text = format!(
         "cluster = \"home\"\nendpoints = [\"127.0.0.1:{port}\"]\nca = \"ca.crt\"\n\
          cert = \"client.crt\"\nkey = \"client.key\"\n"
     );
-    fs::write(&path, text).unwrap();
+    fs::write(&path, text).expect("a file is written");
     path
 }
 

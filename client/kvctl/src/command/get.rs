@@ -5,12 +5,7 @@ use serde_json::json;
 
 use super::{parse_key, parse_revision};
 use crate::{
-    arguments::Format,
-    failure::Failure,
-    output::{FAINT, STRONG},
-    record,
-    session::Session,
-    time, value,
+    arguments::Format, failure::Failure, output::STRONG, record, session::Session, time, value,
 };
 
 /// Read a key
@@ -59,15 +54,16 @@ impl Get {
                     "{STRONG}{}{STRONG:#}",
                     value::show(found.value())
                 ))?;
-                output.line(format_args!(
-                    "{FAINT}{} · revision {} · version {} · {} · {}{}{FAINT:#}",
+                output.remark(format_args!(
+                    "{} · revision {} · version {} · {} · {}{}",
                     found.value().kind(),
                     entry.modified,
                     entry.version,
                     entry.author,
                     time::short(entry.at),
                     note(&entry.note),
-                ))
+                ));
+                Ok(())
             }
         }
     }

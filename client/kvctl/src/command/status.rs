@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_client::{self as sdk, Limit, MemberStatus, ReadError};
+use holdfast_client::{self as sdk, Limit, MemberStatus, ReadError, Role};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// Show how the cluster is and what is wrong with it
 ///
-/// Works while servers are down. Exit code 4: no server answers, or there is no leader.
+/// Works while servers are down. Exit code 4: no server answers, or too few for a leader.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {}
 
@@ -43,15 +43,33 @@ impl Status {
         let status = client.cluster().status().await.unwrap_or(own);
         let problems = problems(&status, &silent);
         if session.is_json() {
-            session.output.json(&status_json(&status, &problems))?;
+            session
+                .output
+                .json(&status_json(client.cluster_name(), &status, &problems))?;
         } else {
-            show(&session.output, &status, &problems)?;
+            show(&session.output, client.cluster_name(), &status, &problems)?;
         }
-        Ok(match status.leader {
-            Some(_) => ExitCode::SUCCESS,
-            None => Exit::Unreachable.into(),
+        Ok(match serves(&status) {
+            true => ExitCode::SUCCESS,
+            false => Exit::Unreachable.into(),
         })
     }
+}
+
+/// Whether the leader is there, and with it most of the voters.
+fn serves(status: &sdk::Status) -> bool {
+    let voters = || {
+        status
+            .members
+            .iter()
+            .filter(|status| status.member.role == Role::Voter)
+    };
+    let reachable = voters().filter(|voter| voter.reachable).count();
+    let led = status
+        .members
+        .iter()
+        .any(|member| member.leader && member.reachable);
+    led && 2 * reachable > voters().count()
 }
 
 fn nobody_answers(silent: &[(String, ReadError)]) -> Failure {
@@ -107,20 +125,23 @@ fn problems(status: &sdk::Status, silent: &[(String, ReadError)]) -> Vec<String>
     problems
 }
 
-fn show(output: &Output, status: &sdk::Status, problems: &[String]) -> Result<(), Failure> {
-    let leader = status.leader.map_or("no leader".to_owned(), |leader| {
-        let name = status
-            .members
-            .iter()
-            .find(|member| member.member.id == leader);
-        format!(
-            "leader {}",
-            name.map_or(leader.to_string(), |member| member.member.name.clone())
-        )
-    });
+fn show(
+    output: &Output,
+    cluster: &str,
+    status: &sdk::Status,
+    problems: &[String],
+) -> Result<(), Failure> {
+    let leader = status
+        .members
+        .iter()
+        .find(|member| Some(member.member.id) == status.leader);
+    let leader = match leader {
+        Some(leader) if leader.reachable => format!("leader {}", leader.member.name),
+        _ => "no leader".to_owned(),
+    };
     output.line(format_args!(
         "{STRONG}{}{STRONG:#} · {leader} · term {} · revision {} · {} · {} UTC",
-        status.cluster,
+        cluster,
         status.term,
         status.revision,
         count(status.keys, "key"),
@@ -198,6 +219,10 @@ fn limit_row(limit: &Limit) -> [String; 3] {
 /// A number and its unit; bytes in the unit that fits.
 fn amount(number: u64, unit: &str) -> String {
     if unit != "bytes" {
+        let unit = unit
+            .strip_suffix('s')
+            .filter(|_| number == 1)
+            .unwrap_or(unit);
         return format!("{number} {unit}").trim_end().to_owned();
     }
     match number {
@@ -212,9 +237,10 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn status_json(status: &sdk::Status, problems: &[String]) -> Json {
+fn status_json(cluster: &str, status: &sdk::Status, problems: &[String]) -> Json {
     json!({
-        "cluster": status.cluster,
+        "cluster": cluster,
+        "cluster_id": status.cluster,
         "answered_by": status.node.0,
         "leader": status.leader.map(|leader| leader.0),
         "term": status.term,
@@ -333,6 +359,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_serves_with_a_leader_and_most_voters() {
+        let (up, down) = (|id| member(id, true, ""), |id| member(id, false, ""));
+        assert!(serves(&status(Some(1), vec![up(1), up(2), down(3)])));
+        assert!(!serves(&status(Some(1), vec![up(1), down(2), down(3)])));
+        assert!(!serves(&status(Some(1), vec![down(1), up(2), up(3)])));
+        assert!(!serves(&status(None, vec![up(2), up(3)])));
+    }
+
+    #[test]
     fn when_nobody_answers_every_endpoint_is_named() {
         let failure = nobody_answers(&[silent("127.0.0.1:7101"), silent("127.0.0.1:7102")]);
         let shown = format!("{failure:?}");
@@ -350,13 +385,14 @@ mod tests {
     #[test]
     fn sizes_are_shown_in_units_that_fit() {
         assert_eq!(amount(512, "operations"), "512 operations");
+        assert_eq!(amount(1, "leases"), "1 lease");
         assert_eq!(amount(1024, "bytes"), "1.0 KiB");
         assert_eq!(amount(1_073_741_824, "bytes"), "1.0 GiB");
     }
 
     #[test]
     fn the_json_names_what_the_documentation_names() {
-        let json = status_json(&status(Some(1), vec![member(1, true, "")]), &[]);
+        let json = status_json("home", &status(Some(1), vec![member(1, true, "")]), &[]);
         for field in [
             "cluster", "leader", "revision", "members", "limits", "problems", "log",
         ] {

@@ -66,22 +66,22 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
 #[serde(deny_unknown_fields)]
 struct File {
     note: Option<String>,
-    #[serde(rename = "if", default)]
+    #[serde(rename = "if", alias = "when", default)]
     conditions: Vec<ConditionFields>,
     #[serde(default)]
     then: Vec<OperationFields>,
-    #[serde(rename = "else", default)]
+    #[serde(rename = "else", alias = "otherwise", default)]
     otherwise: Vec<OperationFields>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Branches {
-    #[serde(rename = "if", default)]
+    #[serde(rename = "if", alias = "when", default)]
     conditions: Vec<ConditionFields>,
     #[serde(default)]
     then: Vec<OperationFields>,
-    #[serde(rename = "else", default)]
+    #[serde(rename = "else", alias = "otherwise", default)]
     otherwise: Vec<OperationFields>,
 }
 

@@ -224,7 +224,8 @@ fn reads_as_json(json: &serde_json::Value) -> bool {
 /// Whether a document survives a format that keeps types but no spelling: its text is its shortest
 /// form, and each number is one that the format has.
 pub(super) fn is_compact(json: &serde_json::Value, text: &str) -> bool {
-    json.to_string() == text && has_plain_numbers(json)
+    let compact = json.to_string();
+    compact == text && has_plain_numbers(json)
 }
 
 fn has_plain_numbers(json: &serde_json::Value) -> bool {
