@@ -4,6 +4,7 @@
 
 mod archive;
 mod debug;
+mod hash;
 mod history;
 mod leases;
 mod limits;
