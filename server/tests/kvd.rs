@@ -1,6 +1,8 @@
 //! `kvd` as a process: what it says and how it exits when something is wrong, and that it serves
 //! and stops in order when nothing is.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use std::{
     fs,
     io::{BufRead, BufReader},
