@@ -32,12 +32,21 @@ use crate::{
 /// `holdfast.v1.Cluster` of one node.
 pub(crate) struct ClusterService {
     host: Arc<Host>,
-    authority: Arc<CertificateAuthority>,
+    /// `None` on a learner, which is not trusted with it.
+    authority: Option<Arc<CertificateAuthority>>,
 }
 
 impl ClusterService {
-    pub(crate) fn new(host: Arc<Host>, authority: Arc<CertificateAuthority>) -> Self {
+    pub(crate) fn new(host: Arc<Host>, authority: Option<Arc<CertificateAuthority>>) -> Self {
         Self { host, authority }
+    }
+
+    fn authority(&self) -> Result<&CertificateAuthority, Status> {
+        self.authority.as_deref().ok_or_else(|| {
+            Reason::NoAuthority.status(
+                "this node does not hold the key of the cluster's authority; ask a voter",
+            )
+        })
     }
 
     async fn propose(

@@ -11,6 +11,7 @@ use holdfast_proto::NodeName;
 use holdfast_raft::{Replica, ReplicaOptions};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Channel;
 
 use self::serving::Serving;
 use crate::{
@@ -82,7 +83,7 @@ impl Node {
     pub async fn start(dir: NodeDir) -> Result<Self, StartError> {
         let configuration = dir.configuration().clone();
         let tls = dir.tls(std::time::SystemTime::now())?;
-        let authority = Arc::new(dir.authority()?);
+        let authority = dir.holds_authority().then(|| dir.authority()).transpose()?.map(Arc::new);
         let listen = &configuration.listen;
         let unbound = |source| StartError::Listen {
             address: listen.clone(),
@@ -171,12 +172,16 @@ impl Node {
     /// A client of the cluster through this node, without a network between. Signs what it does
     /// as `client/embedded`.
     pub fn client(&self) -> Client {
+        Client::from_channel(self.channel(), &*self.host.cluster)
+    }
+
+    /// As [`Node::client`], for the generated clients of `holdfast_proto::v1`.
+    pub fn channel(&self) -> Channel {
         let identity = Identity::Client {
             cluster: self.host.cluster.to_string(),
             name: "embedded".to_owned(),
         };
-        let channel = connection::channel(self.local.clone(), identity);
-        Client::from_channel(channel, &*self.host.cluster)
+        connection::channel(self.local.clone(), identity)
     }
 
     /// Returns when the node serves: it is a known member, and there is a leader.

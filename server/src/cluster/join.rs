@@ -42,7 +42,7 @@ pub(super) async fn create_token(
     host.barrier(deadline).await?;
     let endpoints = host.read(|state| members(state).into_iter().map(|member| member.address));
     let endpoints = endpoints.collect();
-    let token = JoinToken::generate(&host.cluster, service.authority.pin(), endpoints);
+    let token = JoinToken::generate(&host.cluster, service.authority()?.pin(), endpoints);
     let expires_at_ms = now_ms() + ttl_ms;
     let body = Body::TokenCreate(log::TokenCreate {
         digest: Bytes::copy_from_slice(&token.digest()),
@@ -67,7 +67,7 @@ pub(super) async fn join(
     request: v1::JoinRequest,
     deadline: Instant,
 ) -> Result<v1::JoinResponse, Status> {
-    let (host, authority) = (&service.host, &service.authority);
+    let (host, authority) = (&service.host, service.authority()?);
     let token: JoinToken = request
         .token
         .parse()
@@ -99,12 +99,17 @@ pub(super) async fn join(
         return Err(invalid("this request id was used before, for another kind of request"));
     };
     tracing::info!(node = %name, id = admitted.id, address = %request.address, "a node joined");
+    // Every voter can let nodes in; a learner is not trusted with that.
+    let ca_key = match admitted.role == i32::from(v1::Role::Voter) {
+        true => Bytes::copy_from_slice(&authority.key().to_der()),
+        false => Bytes::new(),
+    };
     Ok(v1::JoinResponse {
         header: host.header(reply.revision),
         id: admitted.id,
         certificate: Bytes::copy_from_slice(&certificate),
         ca_certificate: Bytes::copy_from_slice(authority.certificate()),
-        ca_key: Bytes::copy_from_slice(&authority.key().to_der()),
+        ca_key,
         members: host.read(members),
         cluster_id: host.cluster.to_string(),
     })

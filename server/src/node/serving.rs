@@ -44,7 +44,7 @@ impl Serving {
     /// Begins to serve `connections`.
     pub(super) fn begin(
         host: &Arc<Host>,
-        authority: Arc<CertificateAuthority>,
+        authority: Option<Arc<CertificateAuthority>>,
         in_flight: InFlight,
         connections: impl Stream<Item = io::Result<Connection>> + Send + 'static,
     ) -> Result<Self, String> {
