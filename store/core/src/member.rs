@@ -75,7 +75,7 @@ impl Members {
             id: founding.cluster_id,
             name: founding.cluster_name,
         });
-        self.next = founding.founder.0 + 1;
+        self.next = founding.founder.0.saturating_add(1);
         self.set(Member {
             id: founding.founder,
             name: founding.name,

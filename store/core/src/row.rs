@@ -256,11 +256,6 @@ impl State {
         }
         let mut entry = Arc::unwrap_or_clone(entry);
         entry.author = self.authors.intern(entry.author);
-        // The row may share the buffer of a whole archive block, which it must not keep alive.
-        if let holdfast_proto::Value::Bytes(bytes) = &mut entry.value {
-            *bytes = Bytes::copy_from_slice(bytes);
-        }
-        let key = parse_key(&key.to_bytes())?;
         if !self.keys.restore_entry(key, entry) {
             return Err(RowError::Contradiction("a key stands there twice"));
         }

@@ -72,7 +72,8 @@ impl Sessions {
                 None => Verdict::Refused(forgotten(id.sequence)),
             };
         }
-        let open = id.sequence - session.floor.max(id.first_incomplete);
+        let known = session.floor.max(id.first_incomplete);
+        let open = id.sequence.saturating_sub(known);
         if open >= limits.session_window {
             let message =
                 format!("the session has {open} requests without an answer; wait for some of them");

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use holdfast_proto::{
-    Key, LeaseId, NodeId, Revision, Timestamp, Value,
+    LeaseId, NodeId, Revision, Timestamp, Value,
     log::v1::{self as wire, reply::Body as Wire},
     v1,
 };
 
 use crate::{
-    command::CommandError,
+    command::{CommandError, parse_key},
     entry::{Entry, Found},
     hash::Digest,
     member::Role,
@@ -75,16 +76,20 @@ impl Reply {
 impl TryFrom<v1::Entry> for Found {
     type Error = CommandError;
 
-    /// An entry that came without its value gets an empty one.
+    /// An entry that came without its value gets an empty one. Copies what shares a larger buffer: a
+    /// kept answer must not keep a whole message or archive block alive.
     fn try_from(wire: v1::Entry) -> Result<Self, CommandError> {
         let revision =
             |number| Revision::new(number).ok_or(CommandError::Missing("an entry has no revision"));
         let value = match wire.value {
-            Some(value) => Value::try_from(value)?,
-            None => Value::Bytes(bytes::Bytes::new()),
+            Some(value) => match Value::try_from(value)? {
+                Value::Bytes(bytes) => Value::Bytes(Bytes::copy_from_slice(&bytes)),
+                value => value,
+            },
+            None => Value::Bytes(Bytes::new()),
         };
         Ok(Self {
-            key: Key::new(wire.key)?,
+            key: parse_key(&wire.key)?,
             entry: Arc::new(Entry {
                 digest: Digest::of(&value),
                 value,
@@ -121,7 +126,7 @@ impl TryFrom<wire::Refusal> for Refusal {
             reason: Reason::try_from(refusal.reason).unwrap_or(Reason::Unspecified),
             message: refusal.message.into(),
             key: (!refusal.key.is_empty())
-                .then(|| Key::new(refusal.key))
+                .then(|| parse_key(&refusal.key))
                 .transpose()?,
             found: refusal.found,
             expected: refusal.expected,
