@@ -128,7 +128,7 @@ async fn contexts_that_do_not_fit_are_told_apart() {
 
     kvctl(&folder.join("none.toml"), &["get", "k"])
         .await
-        .fails(1, &["none.toml"]);
+        .fails(2, &["none.toml"]);
     let other = folder.join("other.toml");
 
     fs::write(&other, original.replace("ca.crt", "gone.crt")).unwrap();

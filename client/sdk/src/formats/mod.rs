@@ -1,14 +1,14 @@
 //! Files as typed parameters: `.reg`, `.json`, `.yaml`, `.toml` and `.env`.
 //!
 //! [`read`] turns a file into a [`Document`]: parameters with keys relative to the top of the file
-//! and, for `.reg`, what the file deletes. [`write`] is its inverse: whatever it writes reads back
+//! and, for `.reg`, what the file deletes. [`write()`] is its inverse: whatever it writes reads back
 //! as the very same parameters, or it refuses and names the key. [`plan`] says what a
 //! document would change in a cluster, and [`ImportPlan::apply`] does it.
 //!
 //! **Names.** Each name of the file becomes one part of the key; parts are joined by `/`. What
 //! clashes is percent-encoded: `/`, `@`, `%` and control characters as `%2F`, `%40`, `%25`, `%0A`;
 //! an empty name is a lone `%`. A key that is no such encoding (`a//b`, `a@node`) belongs to no
-//! file and [`write`] refuses it by name.
+//! file and [`write()`] refuses it by name.
 //!
 //! **Types** by format:
 //!
@@ -205,7 +205,7 @@ fn within_limits(parameter: &Parameter) -> Result<(), FormatError> {
     }
 }
 
-/// The promise of [`write`], kept by reading: no file leaves here that would import as something else.
+/// The promise of [`write()`], kept by reading: no file leaves here that would import as something else.
 fn reads_back(
     entries: &[(String, Value)],
     written: &[u8],
