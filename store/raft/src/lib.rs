@@ -40,6 +40,8 @@ pub mod replica;
 mod room;
 mod snapshot;
 mod status;
+#[cfg(test)]
+mod suite;
 mod types;
 
 pub use errors::{

@@ -64,9 +64,15 @@ impl Local {
         Self { raft, room }
     }
 
-    /// Why nothing may be added to the log, if nothing may.
-    pub(crate) fn no_room(&self) -> Option<String> {
-        self.room.lacking()
+    /// Takes room for entries of a leader; else says why there is none.
+    pub(crate) fn take_room(&self, bytes: usize) -> Result<(), String> {
+        match self.room.lacking() {
+            Some(why) => Err(why),
+            None => {
+                self.room.spend(bytes);
+                Ok(())
+            }
+        }
     }
 
     /// Stamps and proposes one command; `answer` is called exactly once.
@@ -86,6 +92,7 @@ impl Local {
             return answer(Outcome::Refused(why));
         }
         let record = Record::stamp(now_ms(), command);
+        self.room.spend(record.bytes());
         let responder = Responder::new(move |result| answer(outcome(result)));
         // A core that has stopped drops the responder, which answers for it.
         if let Err(fatal) = self.raft.client_write_ff(record, Some(responder)).await {

@@ -48,6 +48,16 @@ impl Room {
         })
     }
 
+    /// So much is about to be written; the next look at the disk sees it for itself.
+    pub(crate) fn spend(&self, bytes: usize) {
+        let spent = bytes as u64;
+        let free = &self.0.free_bytes;
+        let less = |now: u64| Some(now.saturating_sub(spent));
+        // Never fails: `less` always has an answer.
+        free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok();
+    }
+
     /// Looks again and again.
     pub(crate) async fn keep_looking(self) {
         let mut ticks = interval(LOOK_EVERY);
@@ -77,6 +87,15 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_about_to_be_written_is_no_longer_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room::new(dir.path().to_owned(), 1);
+        assert_eq!(room.lacking(), None);
+        room.spend(usize::MAX);
+        assert!(room.lacking().is_some());
+    }
 
     #[test]
     fn a_disk_with_less_than_the_reserve_refuses_and_says_what_to_do() {

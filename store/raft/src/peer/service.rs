@@ -5,6 +5,7 @@ use std::{collections::VecDeque, pin::Pin, sync::Arc};
 use futures::{Stream, StreamExt as _, stream};
 use holdfast_proto::peer::v1 as wire;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -177,10 +178,10 @@ fn requests(
             let message = messages.message().await.ok()??;
             let sequence = message.sequence;
             // A log without room would fail the append, and a failed append stops the node.
-            let no_room = (!message.entries.is_empty())
-                .then(|| local.no_room())
-                .flatten();
-            if let Some(why) = no_room {
+            let bytes = message.encoded_len();
+            if !message.entries.is_empty()
+                && let Err(why) = local.take_room(bytes)
+            {
                 asked.refuse(sequence, why);
                 return None;
             }
@@ -265,7 +266,6 @@ async fn take_forwarded(
 }
 
 fn forward_reply(id: u64, outcome: Outcome) -> wire::ForwardReply {
-    use prost::Message as _;
     use wire::forward_reply::Outcome as Answer;
 
     let (mut index, mut term) = (0, 0);

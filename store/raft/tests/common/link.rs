@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// What happens to bytes on their way from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub(crate) enum Link {
     /// They arrive, so much later.
     Open(Duration),
     /// They do not arrive and nobody is told: a black hole.
@@ -27,31 +27,31 @@ type Wires = HashMap<(u64, u64), watch::Sender<Link>>;
 
 /// All links, and where each node listens.
 #[derive(Clone, Default)]
-pub struct Network {
+pub(crate) struct Network {
     wires: Arc<Mutex<Wires>>,
     listeners: Arc<Mutex<HashMap<u64, mpsc::UnboundedSender<io::Result<DuplexStream>>>>>,
 }
 
 impl Network {
     /// Where a node's server takes its connections from.
-    pub fn listen(&self, id: u64) -> mpsc::UnboundedReceiver<io::Result<DuplexStream>> {
+    pub(crate) fn listen(&self, id: u64) -> mpsc::UnboundedReceiver<io::Result<DuplexStream>> {
         let (accepted, connections) = mpsc::unbounded_channel();
         self.listeners.lock().insert(id, accepted);
         connections
     }
 
     /// Nobody listens there any more.
-    pub fn silence(&self, id: u64) {
+    pub(crate) fn silence(&self, id: u64) {
         self.listeners.lock().remove(&id);
     }
 
     /// Sets one direction.
-    pub fn set(&self, from: u64, to: u64, link: Link) {
+    pub(crate) fn set(&self, from: u64, to: u64, link: Link) {
         self.wire(from, to).send_replace(link);
     }
 
     /// Sets both directions between a node and some others.
-    pub fn isolate(&self, id: u64, others: &[u64], link: Link) {
+    pub(crate) fn isolate(&self, id: u64, others: &[u64], link: Link) {
         for other in others.iter().filter(|other| **other != id) {
             self.set(id, *other, link);
             self.set(*other, id, link);
@@ -59,7 +59,7 @@ impl Network {
     }
 
     /// How `from` dials.
-    pub fn dialer(&self, from: u64) -> Arc<dyn Dial> {
+    pub(crate) fn dialer(&self, from: u64) -> Arc<dyn Dial> {
         Arc::new(Dialer {
             network: self.clone(),
             from,

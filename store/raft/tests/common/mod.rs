@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
-pub mod link;
+pub(crate) mod link;
 
 use std::{
     collections::BTreeMap,
@@ -26,28 +26,28 @@ use tonic::transport::Server;
 use link::{Link, Network};
 
 /// Long enough for anything that is going to happen on a busy machine.
-pub const PLENTY: Duration = Duration::from_secs(20);
+pub(crate) const PLENTY: Duration = Duration::from_secs(20);
 
 /// Nodes 1 to n, those that run.
-pub struct Cluster {
-    pub network: Network,
-    pub nodes: BTreeMap<u64, Node>,
+pub(crate) struct Cluster {
+    pub(crate) network: Network,
+    pub(crate) nodes: BTreeMap<u64, Node>,
     dir: TempDir,
     adjust: fn(&mut ReplicaOptions),
 }
 
-pub struct Node {
-    pub replica: Replica,
+pub(crate) struct Node {
+    pub(crate) replica: Replica,
     server: JoinHandle<()>,
 }
 
 impl Cluster {
     /// `size` voters, one of them leading.
-    pub async fn of(size: u64) -> Self {
+    pub(crate) async fn of(size: u64) -> Self {
         Self::with(size, |_| {}).await
     }
 
-    pub async fn with(size: u64, adjust: fn(&mut ReplicaOptions)) -> Self {
+    pub(crate) async fn with(size: u64, adjust: fn(&mut ReplicaOptions)) -> Self {
         let mut cluster = Self {
             network: Network::default(),
             nodes: BTreeMap::new(),
@@ -66,7 +66,7 @@ impl Cluster {
     }
 
     /// Starts a node on its folder.
-    pub async fn start(&mut self, id: u64, fresh: bool) {
+    pub(crate) async fn start(&mut self, id: u64, fresh: bool) {
         let replica = self.try_start(id, fresh).await.unwrap();
         let connections = UnboundedReceiverStream::new(self.network.listen(id));
         let serving = Server::builder()
@@ -76,7 +76,7 @@ impl Cluster {
         self.nodes.insert(id, Node { replica, server });
     }
 
-    pub async fn try_start(
+    pub(crate) async fn try_start(
         &self,
         id: u64,
         fresh: bool,
@@ -88,24 +88,24 @@ impl Cluster {
         Replica::start(options).await
     }
 
-    pub fn dir(&self, id: u64) -> PathBuf {
+    pub(crate) fn dir(&self, id: u64) -> PathBuf {
         self.dir.path().join(format!("n{id}"))
     }
 
-    pub fn node(&self, id: u64) -> &Replica {
+    pub(crate) fn node(&self, id: u64) -> &Replica {
         &self.nodes[&id].replica
     }
 
-    pub fn ids(&self) -> Vec<u64> {
+    pub(crate) fn ids(&self) -> Vec<u64> {
         self.nodes.keys().copied().collect()
     }
 
     /// Whom all running nodes follow, once they do and it may act.
-    pub async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         self.leader_among(&self.ids()).await
     }
 
-    pub async fn leader_among(&self, ids: &[u64]) -> u64 {
+    pub(crate) async fn leader_among(&self, ids: &[u64]) -> u64 {
         eventually("a leader that all know", || {
             let leaders: Vec<_> = ids
                 .iter()
@@ -121,7 +121,7 @@ impl Cluster {
     }
 
     /// Nobody reaches the node any more, and it is gone without a word.
-    pub async fn kill(&mut self, id: u64) {
+    pub(crate) async fn kill(&mut self, id: u64) {
         let others = self.ids();
         self.network.isolate(id, &others, Link::Cut);
         self.network.silence(id);
@@ -133,20 +133,20 @@ impl Cluster {
     }
 
     /// Every node holds `key`.
-    pub async fn all_hold(&self, key: &str) {
+    pub(crate) async fn all_hold(&self, key: &str) {
         for id in self.ids() {
             self.holds(id, key).await;
         }
     }
 
-    pub async fn holds(&self, id: u64, key: &str) {
+    pub(crate) async fn holds(&self, id: u64, key: &str) {
         eventually(&format!("{key} on node {id}"), || {
             has(self.node(id), key).then_some(())
         })
         .await;
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for node in self.nodes.into_values() {
             node.replica.shutdown().await;
             node.server.abort();
@@ -154,7 +154,7 @@ impl Cluster {
     }
 }
 
-pub fn peer(id: u64) -> PeerNode {
+pub(crate) fn peer(id: u64) -> PeerNode {
     PeerNode {
         id: NodeId(id),
         name: format!("n{id}"),
@@ -162,19 +162,19 @@ pub fn peer(id: u64) -> PeerNode {
     }
 }
 
-pub fn has(replica: &Replica, key: &str) -> bool {
+pub(crate) fn has(replica: &Replica, key: &str) -> bool {
     replica
         .store()
         .read(|state| state.get(key.as_bytes()).is_some())
 }
 
 /// A put without a request id: nobody repeats it.
-pub fn put(key: &str) -> Bytes {
+pub(crate) fn put(key: &str) -> Bytes {
     put_of(key, 16, None)
 }
 
 /// A put with a request id of its own.
-pub fn named_put(key: &str) -> Bytes {
+pub(crate) fn named_put(key: &str) -> Bytes {
     static SESSION: AtomicU64 = AtomicU64::new(1);
     let session = SESSION.fetch_add(1, Ordering::Relaxed);
     let mut bytes = [0; 16];
@@ -187,7 +187,7 @@ pub fn named_put(key: &str) -> Bytes {
     put_of(key, 16, Some(request))
 }
 
-pub fn put_of(key: &str, bytes: usize, request: Option<v1::RequestId>) -> Bytes {
+pub(crate) fn put_of(key: &str, bytes: usize, request: Option<v1::RequestId>) -> Bytes {
     let value = v1::value::Kind::Text("x".repeat(bytes));
     let put = v1::PutOperation {
         key: key.as_bytes().to_vec().into(),
@@ -207,13 +207,13 @@ pub fn put_of(key: &str, bytes: usize, request: Option<v1::RequestId>) -> Bytes 
 }
 
 /// Proposes and must succeed.
-pub async fn write(replica: &Replica, key: &str) {
+pub(crate) async fn write(replica: &Replica, key: &str) {
     let deadline = Instant::now() + PLENTY;
     replica.propose(named_put(key), deadline).await.unwrap();
 }
 
 /// Proposes and must fail before twice its time is over.
-pub async fn fails(replica: &Replica, command: Bytes, within: Duration) -> ProposeError {
+pub(crate) async fn fails(replica: &Replica, command: Bytes, within: Duration) -> ProposeError {
     let proposal = replica.propose(command, Instant::now() + within);
     let answer = timeout(within * 2 + Duration::from_secs(1), proposal).await;
     answer
@@ -222,7 +222,7 @@ pub async fn fails(replica: &Replica, command: Bytes, within: Duration) -> Propo
 }
 
 /// Looks until there is something.
-pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PLENTY;
     loop {
         if let Some(seen) = look() {
