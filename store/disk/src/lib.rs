@@ -22,6 +22,8 @@
 
 mod archive;
 mod error;
+#[cfg(test)]
+mod faulty;
 mod log;
 mod marker;
 mod past;

@@ -8,6 +8,8 @@ pub(crate) mod condition;
 pub(crate) mod keeper;
 pub(crate) mod memory;
 pub(crate) mod sled;
+#[cfg(test)]
+mod suite;
 
 use bytes::{Buf, BufMut, Bytes};
 use holdfast_core::{Digest, Retired, VersionId};

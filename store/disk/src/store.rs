@@ -7,6 +7,8 @@
 mod hashes;
 mod job;
 mod open;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use holdfast_core::{
-    Command, Context, Outcome, Reason, Refusal, Reply, State, StateHash, VersionId, apply,
+    Command, Context, Located, Outcome, Reason, Refusal, Reply, State, StateHash, VersionId, apply,
 };
 use holdfast_proto::Value;
 use parking_lot::{Mutex, RwLock};
@@ -70,7 +72,7 @@ struct Inner {
     keeper: Keeper,
     archives: Archives,
     newest: RwLock<Option<ArchiveFile>>,
-    past: Mutex<PastFolder>,
+    past: Arc<Mutex<PastFolder>>,
     options: StoreOptions,
 }
 
@@ -94,9 +96,18 @@ impl PastFolder {
     }
 
     fn note(&self, clean: bool) -> std::io::Result<()> {
+        self.write(clean, boot_id())
+    }
+
+    /// The next start is not to use it.
+    fn distrust(&self) -> std::io::Result<()> {
+        self.write(false, "none".to_owned())
+    }
+
+    fn write(&self, clean: bool, boot: String) -> std::io::Result<()> {
         let condition = Condition {
             clean,
-            boot: boot_id(),
+            boot,
             covered: self.covered,
             generation: self.generation,
         };
@@ -179,9 +190,21 @@ impl Store {
         self.0.state.read().hashes.at(index)
     }
 
-    /// The value of an older version that is not in memory. Blocks on the disk.
+    /// The value of an older version. Blocks on the disk. What is handed out is what the state
+    /// knows of: it is checked against the digest that is kept in memory.
     pub fn value(&self, id: &VersionId) -> Result<Value, PastError> {
-        self.0.keeper.row(id).map(|row| row.value)
+        let (located, digest) = self.read(|state| {
+            let known = state.history(id.key.as_bytes());
+            let known = known.iter().find(|meta| meta.revision == id.revision);
+            (state.locate(id), known.map(|meta| meta.digest))
+        });
+        match (located, digest) {
+            (Some(Located::Here(entry)), _) => Ok(entry.value.clone()),
+            (Some(Located::Past(_)), Some(digest)) => {
+                self.0.keeper.row(id, digest).map(|row| row.value)
+            }
+            _ => Err(PastError::Missing),
+        }
     }
 
     /// How the past is.
@@ -247,11 +270,15 @@ impl Store {
     pub fn close(&self) {
         self.0.keeper.end();
         let mut past = self.0.past.lock();
-        let ready = self.past_status() == PastStatus::Ready;
-        if ready {
-            past.covered = self.applied();
-        }
-        if let Err(error) = past.note(ready) {
+        let noted = match self.past_status() {
+            PastStatus::Ready => {
+                past.covered = self.applied();
+                past.note(true)
+            }
+            PastStatus::Rebuilding { .. } => past.note(false),
+            PastStatus::Failed { .. } => past.distrust(),
+        };
+        if let Err(error) = noted {
             tracing::warn!(%error, "the past is not marked as closed; the next start may rebuild it");
         }
     }

@@ -2,18 +2,22 @@
 //!
 //! What is on its way to the engine is readable from the queue. The queue is bounded: past
 //! [`QUEUE_BYTES`] whoever applies waits for the disk. While the past is put back from an archive,
-//! new values go in between. When the engine fails, this run goes on without it: what left memory
+//! new values go in between. At every start the archive's values are looked up; what is missing is
+//! put back, and an engine that is damaged is replaced. When the engine fails later, this run goes on without it: what left memory
 //! is in log and archive, and the next start puts it back.
 
+mod work;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, mpsc},
     thread::JoinHandle,
 };
 
-use holdfast_core::{Retired, VersionId};
+use holdfast_core::{Digest, Retired, VersionId};
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use self::work::Work;
 use super::{Past, PastError, PastFault, PastReader, PastRow, PastStatus};
 
 /// Most bytes on their way to the engine.
@@ -23,6 +27,23 @@ const BATCH_ROWS: usize = 1024;
 
 /// Where the rows of a rebuild come from.
 pub(crate) type Refill = Box<dyn Iterator<Item = Result<PastRow, String>> + Send>;
+
+/// A new, empty engine, and the rows to fill it with, should the old one turn out to be damaged.
+pub(crate) type Anew = Box<dyn FnOnce(&PastFault) -> (Box<dyn Past>, Refill) + Send>;
+
+/// What the keeper begins with.
+pub(crate) enum Beginning {
+    /// Nothing to put back.
+    Whole,
+    /// About this many rows are to be put back.
+    Refill { rows: Refill, expected: u64 },
+    /// The engine should hold these rows.
+    Check {
+        rows: Refill,
+        expected: u64,
+        anew: Anew,
+    },
+}
 
 /// What the keeper is asked.
 enum Job {
@@ -55,43 +76,46 @@ struct Shared {
     room: Condvar,
     reader: RwLock<Box<dyn PastReader>>,
     status: RwLock<PastStatus>,
+    /// Called when the engine is not to be trusted any more.
+    on_failure: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Queue {
+    /// While the engine is checked nothing leaves the queue, and nobody waits for room.
+    checking: bool,
     rows: BTreeMap<VersionId, Arc<PastRow>>,
     bytes: usize,
     ended: bool,
 }
 
 impl Keeper {
-    /// Starts to keep. With a refill, values are put back first.
+    /// Starts to keep.
     pub(crate) fn start(
         engine: Box<dyn Past>,
-        refill: Option<(Refill, u64)>,
+        beginning: Beginning,
+        on_failure: Box<dyn Fn() + Send + Sync>,
     ) -> std::io::Result<Self> {
-        let status = match refill {
-            Some(_) => PastStatus::Rebuilding { percent: 0 },
-            None => PastStatus::Ready,
+        let status = match beginning {
+            Beginning::Whole => PastStatus::Ready,
+            _ => PastStatus::Rebuilding { percent: 0 },
         };
+        let checking = matches!(beginning, Beginning::Check { .. });
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                checking,
+                ..Queue::default()
+            }),
             room: Condvar::new(),
             reader: RwLock::new(engine.reader()),
             status: RwLock::new(status),
+            on_failure,
         });
         let (jobs, received) = mpsc::channel();
-        let work = Work {
-            shared: Arc::clone(&shared),
-            engine,
-            received,
-            pinned: 0,
-            to_forget: Vec::new(),
-            forgotten: BTreeSet::new(),
-        };
+        let work = Work::new(Arc::clone(&shared), engine, received);
         let thread = std::thread::Builder::new()
             .name("past".to_owned())
-            .spawn(move || work.run(refill))?;
+            .spawn(move || work.run(beginning))?;
         Ok(Self {
             shared,
             jobs,
@@ -109,7 +133,7 @@ impl Keeper {
             .map(|value| Arc::new(PastRow::from(value)))
             .collect();
         let mut queue = self.shared.queue.lock();
-        while queue.bytes > QUEUE_BYTES && !queue.ended {
+        while queue.bytes > QUEUE_BYTES && !queue.ended && !queue.checking {
             self.shared.room.wait(&mut queue);
         }
         for row in &rows {
@@ -127,13 +151,20 @@ impl Keeper {
         }
     }
 
-    /// Reads a value. Blocks.
-    pub(crate) fn row(&self, id: &VersionId) -> Result<PastRow, PastError> {
-        if let Some(row) = self.shared.queue.lock().rows.get(id) {
-            return Ok(PastRow::clone(row));
-        }
-        let found = self.shared.reader.read().row(id);
+    /// Reads the value of a version, which must be the one that the state knows by this digest.
+    /// Blocks.
+    pub(crate) fn row(&self, id: &VersionId, digest: Digest) -> Result<PastRow, PastError> {
+        let queued = self.shared.queue.lock().rows.get(id).cloned();
+        let found = match queued {
+            Some(row) => Ok(Some(PastRow::clone(&row))),
+            None => self.shared.reader.read().row(id),
+        };
         match found {
+            Ok(Some(row)) if row.digest != digest => {
+                let why = "it holds another value than the state knows of";
+                self.shared.fail(&PastFault(why.to_owned()));
+                Err(PastError::Damaged)
+            }
             Ok(Some(row)) => Ok(row),
             Ok(None) => match self.status() {
                 PastStatus::Rebuilding { percent } => Err(PastError::Rebuilding { percent }),
@@ -201,15 +232,27 @@ impl Drop for Pin {
 
 impl Shared {
     fn fail(&self, fault: &PastFault) {
-        let mut status = self.status.write();
-        if !matches!(*status, PastStatus::Failed { .. }) {
-            tracing::warn!(
-                why = %fault,
-                "older values cannot be read on this node; its next start puts them back"
-            );
+        {
+            let mut status = self.status.write();
+            if matches!(*status, PastStatus::Failed { .. }) {
+                return;
+            }
             *status = PastStatus::Failed {
                 why: fault.to_string(),
             };
+        }
+        tracing::warn!(
+            why = %fault,
+            "older values cannot be read on this node; its next start puts them back"
+        );
+        (self.on_failure)();
+    }
+
+    /// A rebuild goes on, or ends; a failure stays.
+    fn progress(&self, to: PastStatus) {
+        let mut status = self.status.write();
+        if !matches!(*status, PastStatus::Failed { .. }) {
+            *status = to;
         }
     }
 
@@ -232,146 +275,4 @@ impl Shared {
 
 fn cost(row: &PastRow) -> usize {
     row.id.key.as_bytes().len() + row.value.size() + 128
-}
-
-/// What the thread works with.
-struct Work {
-    shared: Arc<Shared>,
-    engine: Box<dyn Past>,
-    received: mpsc::Receiver<Job>,
-    pinned: usize,
-    to_forget: Vec<VersionId>,
-    /// Forgotten while being put back: not to be put back.
-    forgotten: BTreeSet<VersionId>,
-}
-
-impl Work {
-    fn run(mut self, refill: Option<(Refill, u64)>) {
-        let mut going = refill.is_none_or(|(refill, rows)| self.refill(refill, rows));
-        while going && let Ok(job) = self.received.recv() {
-            going = self.handle(job);
-        }
-        if let Err(fault) = self.engine.flush() {
-            self.shared.fail(&fault);
-        }
-        self.shared.queue.lock().ended = true;
-        self.shared.room.notify_all();
-    }
-
-    /// False: it is to end.
-    fn handle(&mut self, job: Job) -> bool {
-        match job {
-            Job::Keep(rows) => self.keep(&rows),
-            Job::Forget(ids) => self.forget(ids),
-            Job::Flush(answer) => {
-                let outcome = match self.failure() {
-                    Some(fault) => Err(fault),
-                    None => self.engine.flush(),
-                };
-                drop(answer.send(outcome));
-            }
-            Job::Replace {
-                engine,
-                refill,
-                rows,
-            } => {
-                self.engine = engine;
-                *self.shared.reader.write() = self.engine.reader();
-                return self.refill(refill, rows);
-            }
-            Job::Pin => self.pinned += 1,
-            Job::Unpin => {
-                self.pinned = self.pinned.saturating_sub(1);
-                let ids = std::mem::take(&mut self.to_forget);
-                self.forget(ids);
-            }
-            Job::End => return false,
-        }
-        true
-    }
-
-    fn failure(&self) -> Option<PastFault> {
-        match &*self.shared.status.read() {
-            PastStatus::Failed { why } => Some(PastFault(why.clone())),
-            PastStatus::Ready | PastStatus::Rebuilding { .. } => None,
-        }
-    }
-
-    fn keep(&mut self, rows: &[Arc<PastRow>]) {
-        if self.failure().is_none() {
-            let owned: Vec<PastRow> = rows.iter().map(|row| PastRow::clone(row)).collect();
-            for batch in owned.chunks(BATCH_ROWS) {
-                if let Err(fault) = self.engine.keep(batch) {
-                    self.shared.fail(&fault);
-                    break;
-                }
-            }
-        }
-        self.shared.kept(rows);
-    }
-
-    fn forget(&mut self, ids: Vec<VersionId>) {
-        if matches!(*self.shared.status.read(), PastStatus::Rebuilding { .. }) {
-            self.forgotten.extend(ids.iter().cloned());
-        }
-        if self.pinned > 0 {
-            self.to_forget.extend(ids);
-        } else if !ids.is_empty()
-            && self.failure().is_none()
-            && let Err(fault) = self.engine.forget(&ids)
-        {
-            self.shared.fail(&fault);
-        }
-    }
-
-    /// Puts values back, and keeps new ones meanwhile. False: it is to end.
-    fn refill(&mut self, refill: Refill, expected: u64) -> bool {
-        let mut done: u64 = 0;
-        let mut batch = Vec::new();
-        for row in refill {
-            match row {
-                Ok(row) if self.forgotten.contains(&row.id) => {}
-                Ok(row) => batch.push(row),
-                Err(why) => {
-                    self.shared.fail(&PastFault(why));
-                    return true;
-                }
-            }
-            done += 1;
-            if batch.len() == BATCH_ROWS {
-                if let Err(fault) = self.engine.keep(&batch) {
-                    self.shared.fail(&fault);
-                    return true;
-                }
-                batch.clear();
-                let percent = (done * 100 / expected.max(1)).min(99) as u8;
-                *self.shared.status.write() = PastStatus::Rebuilding { percent };
-                // The end, or another archive to fill from: this one is left half done.
-                if let Some(job) = self.meanwhile() {
-                    return self.handle(job);
-                }
-            }
-        }
-        if let Err(fault) = self.engine.keep(&batch) {
-            self.shared.fail(&fault);
-            return true;
-        }
-        self.forgotten.clear();
-        *self.shared.status.write() = PastStatus::Ready;
-        tracing::info!(values = done, "older values are back");
-        true
-    }
-
-    /// Does what came in; a job that ends the rebuild is given back.
-    fn meanwhile(&mut self) -> Option<Job> {
-        while let Ok(job) = self.received.try_recv() {
-            match job {
-                Job::Replace { .. } | Job::End => return Some(job),
-                job => {
-                    self.handle(job);
-                }
-            }
-        }
-        None
-    }
 }

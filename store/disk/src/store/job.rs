@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use holdfast_core::{Located, Retired, State, VersionId};
+use holdfast_core::{Digest, Located, Retired, State, VersionId};
 use holdfast_proto::{
     Key, Revision,
     log::v1::{StateRow, state_row::Row},
@@ -72,7 +72,7 @@ impl ArchiveJob {
         for row in self.state.rows() {
             writer.row(&row)?;
         }
-        for id in self.state.rows().filter_map(older_value) {
+        for (id, digest) in self.state.rows().filter_map(older_value) {
             match self.state.locate(&id) {
                 Some(Located::Here(entry)) => {
                     // Only in memory now, but only in the past for whoever starts from this
@@ -82,7 +82,7 @@ impl ArchiveJob {
                     writer.past(&PastRow::from(retired.clone()))?;
                     self.store.0.keeper.keep(vec![retired]);
                 }
-                Some(Located::Past(id)) => match self.store.0.keeper.row(&id) {
+                Some(Located::Past(id)) => match self.store.0.keeper.row(&id, digest) {
                     Ok(row) => writer.past(&row)?,
                     // Lost already, and lost it stays; whoever asks for it is told.
                     Err(PastError::Missing) => {}
@@ -105,12 +105,14 @@ pub(super) fn archive_head(index: u64, meta: &Bytes) -> Bytes {
 }
 
 /// The version that a row is about, if it has a value.
-fn older_value(row: StateRow) -> Option<VersionId> {
+fn older_value(row: StateRow) -> Option<(VersionId, Digest)> {
     match row.row? {
-        Row::Version(version) if !version.kind.is_empty() => Some(VersionId {
-            key: Key::new(version.key).ok()?,
-            revision: Revision::new(version.revision)?,
-        }),
+        Row::Version(version) if !version.kind.is_empty() => {
+            let digest = Digest::from_bytes(version.digest[..].try_into().ok()?);
+            let key = Key::new(version.key).ok()?;
+            let revision = Revision::new(version.revision)?;
+            Some((VersionId { key, revision }, digest))
+        }
         _ => None,
     }
 }

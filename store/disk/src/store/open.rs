@@ -15,7 +15,7 @@ use crate::{
     past::{
         Past, PastFault,
         condition::{Condition, boot_id},
-        keeper::{Keeper, Refill},
+        keeper::{Anew, Beginning, Keeper, Refill},
         memory::MemoryPast,
     },
 };
@@ -107,7 +107,7 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Store, Recovere
         keeper,
         archives,
         newest: RwLock::new(file),
-        past: Mutex::new(past),
+        past,
         options,
     }));
     Ok((store, recovered))
@@ -164,7 +164,7 @@ fn open_past(
     archive: Option<&ArchiveFile>,
     index: u64,
     past_rows: u64,
-) -> Result<(PastFolder, Keeper), OpenError> {
+) -> Result<(Arc<Mutex<PastFolder>>, Keeper), OpenError> {
     let dir = dir.join("past");
     marker::ensure(&dir, Kind::Past)?;
     let condition = Condition::read(&dir);
@@ -185,33 +185,78 @@ fn open_past(
     };
     let opened = trusted
         .map_err(str::to_owned)
-        .and_then(|()| (options.open_past)(&past.rows()).map_err(|PastFault(why)| why));
-    let (engine, refill) = match opened {
-        Ok(engine) => (engine, None),
-        Err(why) => {
-            tracing::warn!(
-                why,
-                "older values on this node cannot be trusted; they are put back from the archive"
-            );
-            let engine = begin_anew(&mut past, options);
-            let refill: Refill = match archive {
-                Some(file) => refill(&file.path),
-                None => Box::new(std::iter::empty()),
-            };
-            (engine, Some((refill, past_rows)))
-        }
+        .and_then(|()| open_engine(options, &past.rows()).map_err(|PastFault(why)| why));
+    let rows = || match archive {
+        Some(file) => refill(&file.path),
+        None => Box::new(std::iter::empty()),
+    };
+    let opened = match opened {
+        Ok(engine) => Ok(engine),
+        Err(why) => Err(begin_anew(&mut past, options, &why)),
     };
     // Until an archive or a clean stop says otherwise, a rebuild that was cut off starts again.
-    past.covered = if refill.is_some() { 0 } else { index };
+    past.covered = if opened.is_ok() { index } else { 0 };
     past.note(false)
         .map_err(|error| OpenError::io(&past.dir, "written", error))?;
-    let keeper = Keeper::start(engine, refill)
-        .map_err(|error| OpenError::io(&past.dir, "kept by a thread", error))?;
+    let dir = past.dir.clone();
+    let past = Arc::new(Mutex::new(past));
+    let expected = past_rows;
+    let (engine, beginning) = match (opened, archive) {
+        (Ok(engine), None) => (engine, Beginning::Whole),
+        (Ok(engine), Some(file)) => {
+            let (past, options) = (Arc::clone(&past), options.clone());
+            let path = file.path.clone();
+            let anew: Anew = Box::new(move |fault| {
+                let mut past = past.lock();
+                past.covered = 0;
+                let engine = begin_anew(&mut past, &options, &fault.0);
+                if let Err(error) = past.note(false) {
+                    tracing::warn!(%error, "the past is not marked; the next start may rebuild it");
+                }
+                (engine, refill(&path))
+            });
+            let rows = rows();
+            (
+                engine,
+                Beginning::Check {
+                    rows,
+                    expected,
+                    anew,
+                },
+            )
+        }
+        (Err(engine), _) => {
+            let rows = rows();
+            (engine, Beginning::Refill { rows, expected })
+        }
+    };
+    let failing = Arc::clone(&past);
+    let on_failure = Box::new(move || {
+        if let Err(error) = failing.lock().distrust() {
+            tracing::warn!(%error, "the past is not marked as damaged; remove its folder before the next start");
+        }
+    });
+    let keeper = Keeper::start(engine, beginning, on_failure)
+        .map_err(|error| OpenError::io(&dir, "kept by a thread", error))?;
     Ok((past, keeper))
 }
 
+/// Opens an engine, whose damage may show itself as a panic.
+fn open_engine(options: &StoreOptions, rows: &Path) -> Result<Box<dyn Past>, PastFault> {
+    std::panic::catch_unwind(|| (options.open_past)(rows))
+        .unwrap_or_else(|_| Err(PastFault("opening it panicked".to_owned())))
+}
+
 /// A new, empty past in a folder of its own; the folder before it is kept aside until the next time.
-fn begin_anew(past: &mut PastFolder, options: &StoreOptions) -> Box<dyn Past> {
+fn begin_anew(past: &mut PastFolder, options: &StoreOptions, why: &str) -> Box<dyn Past> {
+    tracing::warn!(
+        why,
+        "older values on this node cannot be trusted; they are put back from archive and log"
+    );
+    start_anew(past, options)
+}
+
+fn start_anew(past: &mut PastFolder, options: &StoreOptions) -> Box<dyn Past> {
     let old = past.rows();
     past.generation += 1;
     let rows = past.rows();
@@ -220,7 +265,7 @@ fn begin_anew(past: &mut PastFolder, options: &StoreOptions) -> Box<dyn Past> {
     drop(fs::remove_dir_all(&aside));
     drop(fs::rename(&old, &aside));
     drop(fs::remove_dir_all(&rows));
-    match (options.open_past)(&rows) {
+    match open_engine(options, &rows) {
         Ok(engine) => engine,
         Err(fault) => {
             tracing::warn!(%fault, "older values are kept in memory only until the next start");
@@ -255,7 +300,7 @@ pub(super) fn restart_past(
     archive: &Path,
     rows: u64,
 ) -> Result<(), ArchiveError> {
-    let engine = begin_anew(past, options);
+    let engine = start_anew(past, options);
     past.covered = 0;
     past.note(false)
         .map_err(|error| ArchiveError::io(&past.dir, "written", error))?;
