@@ -46,6 +46,10 @@ pub(crate) async fn run(host: Arc<Host>) {
             () = host.closing.cancelled() => return,
         }
         while host.leadership().is_self_ready && reconcile(&host).await {}
+        let is_removed = host.read(|state| state.member(host.id).is_some_and(|own| own.removed));
+        if is_removed && host.leadership().leader != Some(host.id) && host.fence.raise(REMOVED) {
+            tracing::warn!("{REMOVED}");
+        }
     }
 }
 
@@ -147,6 +151,8 @@ fn has_caught_up(id: NodeId, now: &ReplicaStatus) -> bool {
         .is_some_and(|matched| matched + NEARLY >= last)
 }
 
+const REMOVED: &str = "this node was removed from the cluster, so it serves nothing any more; \
+                       to bring it back, empty its folder and join it anew with a token";
 const LOOK: Duration = Duration::from_millis(100);
 const HAND_OVER: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -281,8 +281,8 @@ impl Health {
 
 const LOCAL_CONNECTIONS: usize = 16;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-const HAND_OVER: Duration = Duration::from_secs(3);
+const HAND_OVER: Duration = Duration::from_millis(1_500);
 /// How long requests may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long connections may take to close once every request has its answer.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_millis(300);

@@ -186,7 +186,9 @@ impl Method {
             None if path.starts_with("/holdfast.peer.v1.Raft/") => Self {
                 name: "holdfast.peer.v1.Raft",
                 counted: false,
-                served_when_fenced: false,
+                // A removed node may be needed for the very change that lets it go; one that
+                // differs has stopped its replica.
+                served_when_fenced: true,
             },
             None => Self {
                 name: "other",

@@ -30,6 +30,9 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// A cluster of one.
     pub(crate) async fn one() -> Self {
+        let log = tracing_subscriber::fmt().with_test_writer();
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        drop(log.with_env_filter(filter).try_init());
         let home = tempfile::tempdir().unwrap();
         let options = InitOptions {
             dir: home.path().join("n1"),
