@@ -93,13 +93,18 @@ impl AppendLink {
         S: Stream<Item = AppendEntriesRequest> + Send + Unpin + 'a,
     {
         self.drop_if_hung();
+        let mut input = input;
+        let mut first = None;
         if self.open.is_none() {
+            // Consensus paces its attempts by holding back the first request. Without waiting for
+            // it, a peer that refuses connections would be dialled thousands of times a second.
+            first = input.next().await;
             self.open = Some(self.connect().await?);
         }
         let session = Session {
             alarm: Box::pin(sleep_until(Instant::now() + self.patience)),
             link: self,
-            input: Some(input),
+            input: Some(stream::iter(first).chain(input)),
             sent: VecDeque::new(),
             over: false,
         };
