@@ -69,7 +69,7 @@ impl FromStr for LogLevel {
         // A bare level is for Holdfast; consensus narrates each heartbeat, so it stays quiet.
         let bare = text.parse::<tracing::Level>().is_ok();
         let rules = if bare {
-            format!("{text},openraft=warn")
+            format!("{text},{QUIET}")
         } else {
             text.to_owned()
         };
@@ -77,6 +77,9 @@ impl FromStr for LogLevel {
         Ok(Self(rules))
     }
 }
+
+/// Libraries that narrate what only their authors want to know.
+const QUIET: &str = "openraft=warn,raft_log=warn,sled=warn,h2=warn";
 
 /// Upper bounds of the buckets of durations, from 100 µs (a local read) to 10 s (a deadline).
 const SECONDS: [f64; 16] = [
@@ -91,7 +94,7 @@ mod tests {
     #[test]
     fn a_level_or_rules_are_taken_and_nonsense_is_not() {
         let debug: LogLevel = "debug".parse().unwrap();
-        assert_eq!(debug, LogLevel("debug,openraft=warn".to_owned()));
+        assert_eq!(debug, LogLevel(format!("debug,{QUIET}")));
         assert!("warn,holdfast_raft=trace".parse::<LogLevel>().is_ok());
         assert!("holdfast_raft=loud".parse::<LogLevel>().is_err());
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::http;
 
@@ -19,6 +19,9 @@ pub struct LocalNode {
     pub(super) listen: String,
     pub(super) http: String,
     process: Option<Child>,
+    /// Held here and not in the child's handle, which closes it before it waits: its end is how the
+    /// child knows that we are gone.
+    lifeline: Option<ChildStdin>,
 }
 
 /// A process that ended without being asked to.
@@ -39,6 +42,7 @@ impl LocalNode {
             listen: listen.to_owned(),
             http: http.to_owned(),
             process: None,
+            lifeline: None,
         }
     }
 
@@ -82,14 +86,16 @@ impl LocalNode {
             .arg("--dir")
             .arg(&self.dir)
             .args(["--http", &self.http])
-            .stdin(Stdio::piped()) // kept open: its end is how the child knows that we are gone
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true);
         // Ctrl-c is for us: we stop the children in order.
         #[cfg(unix)]
         command.process_group(0);
-        self.process = Some(command.spawn()?);
+        let mut child = command.spawn()?;
+        self.lifeline = child.stdin.take();
+        self.process = Some(child);
         Ok(())
     }
 
