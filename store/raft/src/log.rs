@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     record::{entry_of_row, log_id_at, position, row_payload, vote_of_wire, vote_to_wire},
-    types::{Entry, IoFlushed, LogId, LogState, Types, Vote},
+    types::{Entry, IoFlushed, LogId, LogState, Types, Vote, index_of},
 };
 
 /// Entries read at one go while catching up or replicating, bytes. Small enough to be sent as one
@@ -194,6 +194,11 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        // The disk's log takes a cut behind its end for a mistake.
+        let end = self.log.state().last.map(|end| end.index);
+        if end <= index_of(&last) {
+            return Ok(());
+        }
         self.log
             .truncate_after(last.as_ref().map(position))
             .map_err(io::Error::other)

@@ -159,9 +159,13 @@ impl RaftStateMachine<Types> for Machine {
         self.finish(&mut batch)
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
-        let (meta, file) = self.archive.clone()?;
-        Some(Builder::Ready(meta, file))
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        match self.archive.clone() {
+            Some((meta, file)) => Some(Builder::Ready(meta, file)),
+            // Asked for at a start that finds a log cut short and no archive.
+            None if force => Some(self.get_snapshot_builder().await),
+            None => None,
+        }
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {

@@ -13,7 +13,10 @@ use crate::types::{LogId, Vote};
 
 /// What each peer has acknowledged to the present leader.
 #[derive(Clone, Default)]
-pub(crate) struct Acknowledged(Arc<Mutex<HashMap<u64, (Vote, Option<LogId>)>>>);
+pub(crate) struct Acknowledged(Arc<Mutex<HashMap<u64, UpTo>>>);
+
+/// To which leader, and up to which entry.
+type UpTo = (Vote, Option<LogId>);
 
 impl Acknowledged {
     /// `peer` holds the log up to `matched`.
