@@ -8,6 +8,8 @@
 //!
 //! Not modelled: a disk that loses what it said was synced, or that damages what nobody wrote to.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 #[path = "crash/image.rs"]
 mod image;
 #[path = "crash/shim.rs"]
