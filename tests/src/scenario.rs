@@ -108,9 +108,15 @@ async fn play(
         scene.cluster.wait_until_whole().await
     }
     .await;
-    let Scene { cluster, load, .. } = scene;
+    let Scene {
+        mut cluster, load, ..
+    } = scene;
     // Even when the play failed, the history so far may say why.
-    let checked = load.finish_and_check().await;
+    let mended = cluster.mend();
+    let checked = match mended {
+        Ok(()) => load.finish_and_check().await,
+        Err(error) => Err(error),
+    };
     let outcome = match (played, checked) {
         (Ok(()), checked) => checked,
         (Err(error), Ok(_)) => Err(error),

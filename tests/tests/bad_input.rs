@@ -206,7 +206,7 @@ async fn tokens_work_once_in_time_and_for_the_named_node() {
         .unwrap();
     join(&dir("n8"), "n8", &late.token)
         .await
-        .fails(1, &["token", "expired"]);
+        .fails(1, &["token", "ran out"]);
 
     let taken = tokens
         .create_token(Role::Voter, Duration::ZERO, None)

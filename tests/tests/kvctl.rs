@@ -205,9 +205,9 @@ async fn a_transaction_from_a_file_is_all_or_nothing() {
     let help = kvctl(&context, &["txn", "--help"]).await.success();
     let file = cluster.folder().join("txn.json");
     let transaction = json!({
-        "when": [{ "key": "lock", "version": 0 }],
+        "if": [{ "key": "lock", "exists": false }],
         "then": [{ "put": "lock", "value": "me" }, { "put": "count", "value": 1 }],
-        "otherwise": [{ "get": "lock" }],
+        "else": [{ "get": "lock" }],
     });
     fs::write(&file, transaction.to_string()).unwrap();
     let first = kvctl(&context, &["-o", "json", "txn", text(&file)]).await;

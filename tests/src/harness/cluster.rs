@@ -274,6 +274,23 @@ impl Cluster {
         self.nodes.pop();
     }
 
+    /// Undoes what was done: the network is whole, and all nodes run.
+    pub fn mend(&mut self) -> anyhow::Result<()> {
+        if let Some(fabric) = &self.fabric {
+            fabric.heal();
+        }
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.heal()?;
+        }
+        for node in 0..self.nodes.len() {
+            match &mut self.nodes[node].process {
+                Some(process) => process.signal(Signal::CONT),
+                None => self.run(node)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Which nodes run.
     pub fn running(&self) -> Vec<usize> {
         (0..self.nodes.len())
@@ -369,20 +386,6 @@ impl Cluster {
                     })
                 });
             keeps_up.then_some(())
-        })
-        .await
-    }
-
-    /// Waits until no node believes that it leads.
-    pub async fn wait_until_nobody_leads(&self, client: &Client) -> anyhow::Result<()> {
-        wait::until("the leader to step down", SETTLE, || async {
-            let statuses = self.statuses(client).await;
-            let leads = statuses.iter().any(|(_, status)| {
-                status
-                    .as_ref()
-                    .is_some_and(|status| status.leader == Some(status.node))
-            });
-            (!leads).then_some(())
         })
         .await
     }
