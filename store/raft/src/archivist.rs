@@ -63,7 +63,7 @@ impl Archivist {
             return Err(ArchiveError::Write { why });
         }
         let grown = self.progress.grown();
-        let prepared = self
+        let (meta, job) = self
             .raft
             .with_state_machine(|machine| {
                 let prepared = machine.prepare();
@@ -71,10 +71,10 @@ impl Archivist {
             })
             .await
             .map_err(stopped)?;
-        let Some((meta, job)) = prepared else {
-            return Err(ArchiveError::Empty);
-        };
         let end = meta.last_log_id;
+        if end.is_none() {
+            return Err(ArchiveError::Empty);
+        }
         let file = write(job)
             .await
             .map_err(|error: io::Error| ArchiveError::Write {

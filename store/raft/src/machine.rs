@@ -16,7 +16,7 @@ use prost::Message as _;
 use crate::{
     progress::Progress,
     record::{meta_of_wire, meta_to_wire},
-    snapshot::{Builder, SnapshotData},
+    snapshot::{Builder, Newest, SnapshotData},
     types::{
         ApplyResponder, EntryResponder, LogId, Payload, Response, Snapshot, SnapshotMeta,
         StoredMembership, Types, term_of,
@@ -32,7 +32,7 @@ pub(crate) struct Machine {
     progress: Arc<Progress>,
     last: Option<LogId>,
     membership: StoredMembership,
-    archive: Option<(SnapshotMeta, ArchiveFile)>,
+    newest: Newest,
 }
 
 impl Machine {
@@ -43,7 +43,10 @@ impl Machine {
         meta: Option<Bytes>,
     ) -> Result<Self, io::Error> {
         let meta = meta.map(decode_meta).transpose()?;
-        let archive = meta.clone().zip(store.newest_archive());
+        let newest = Newest::default();
+        if let Some((meta, file)) = meta.clone().zip(store.newest_archive()) {
+            newest.replace(meta, file);
+        }
         let meta = meta.unwrap_or_default();
         progress.jump(meta.last_log_id);
         Ok(Self {
@@ -51,28 +54,24 @@ impl Machine {
             progress,
             last: meta.last_log_id,
             membership: meta.last_membership,
-            archive,
+            newest,
         })
     }
 
-    /// An archive of this very moment, to be written elsewhere; `None` before the first entry.
-    pub(crate) fn prepare(&self) -> Option<(SnapshotMeta, ArchiveJob)> {
-        self.last?;
+    /// An archive of this very moment, to be written elsewhere.
+    pub(crate) fn prepare(&self) -> (SnapshotMeta, ArchiveJob) {
         let meta = SnapshotMeta {
             last_log_id: self.last,
             last_membership: self.membership.clone(),
         };
         let header = meta_to_wire(&meta).encode_to_vec();
         let job = self.store.prepare_archive(header.into());
-        Some((meta, job))
+        (meta, job)
     }
 
     /// An archive was written and synced.
-    pub(crate) fn archived(&mut self, meta: SnapshotMeta, file: ArchiveFile) {
-        let newest = self.archive.as_ref().and_then(|(meta, _)| meta.last_log_id);
-        if meta.last_log_id >= newest {
-            self.archive = Some((meta, file));
-        }
+    pub(crate) fn archived(&self, meta: SnapshotMeta, file: ArchiveFile) {
+        self.newest.advance(meta, file);
     }
 
     fn finish(&mut self, batch: &mut Batch) -> Result<(), io::Error> {
@@ -160,23 +159,17 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        match self.archive.clone() {
-            Some((meta, file)) => Some(Builder::Ready(meta, file)),
+        if force {
             // Asked for at a start that finds a log cut short and no archive.
-            None if force => Some(self.get_snapshot_builder().await),
-            None => None,
+            return Some(self.get_snapshot_builder().await);
         }
+        let (meta, file) = self.newest.get()?;
+        Some(Builder::Ready(meta, file))
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        match self.prepare() {
-            Some((meta, job)) => Builder::Job(meta, Some(job)),
-            None => {
-                let meta = SnapshotMeta::default();
-                let header = meta_to_wire(&meta).encode_to_vec();
-                Builder::Job(meta, Some(self.store.prepare_archive(header.into())))
-            }
-        }
+        let (meta, job) = self.prepare();
+        Builder::Job(meta, Some(job), self.newest.clone())
     }
 
     async fn install_snapshot(
@@ -196,13 +189,15 @@ impl RaftStateMachine<Types> for Machine {
         .map_err(io::Error::other)??;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.archive = self.store.newest_archive().map(|file| (meta.clone(), file));
+        if let Some(file) = self.store.newest_archive() {
+            self.newest.replace(meta.clone(), file);
+        }
         self.progress.jump(self.last);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(self.archive.clone().map(|(meta, file)| Snapshot {
+        Ok(self.newest.get().map(|(meta, file)| Snapshot {
             meta,
             snapshot: SnapshotData::Here(file),
         }))

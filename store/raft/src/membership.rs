@@ -62,6 +62,16 @@ impl Replica {
         self.change(Change::AddVoterIds([id.0].into())).await
     }
 
+    /// Ends a change of the voters that an earlier leader began.
+    pub async fn finish_change(&self) -> Result<(), ChangeError> {
+        self.must_lead()?;
+        if !self.status().changing {
+            return Ok(());
+        }
+        self.change(Change::AddVoterIds(std::collections::BTreeSet::new()))
+            .await
+    }
+
     /// Removes a member for good: its number is never used again.
     pub async fn remove(&self, id: NodeId) -> Result<(), ChangeError> {
         self.must_lead()?;

@@ -63,6 +63,8 @@ pub struct ReplicaStatus {
     pub voters: BTreeSet<NodeId>,
     /// Who learns.
     pub learners: BTreeSet<NodeId>,
+    /// Two sets of voters have to agree: a change of the voters has begun and not ended.
+    pub changing: bool,
     /// All members, as consensus reaches them.
     pub nodes: Vec<PeerNode>,
     /// Newest entry of its log.
@@ -98,6 +100,7 @@ impl ReplicaStatus {
                 ReplicaRole::of(metrics.state)
             },
             voters: membership.voter_ids().map(NodeId).collect(),
+            changing: membership.get_joint_config().len() > 1,
             learners: membership.learner_ids().map(NodeId).collect(),
             nodes: membership
                 .nodes()
