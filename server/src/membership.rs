@@ -19,6 +19,8 @@ use crate::{host::Host, status::Reason};
 /// One change that brings consensus nearer to the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
+    /// An earlier leader began a change of the voters and did not end it.
+    Finish,
     Add(PeerNode),
     Promote(NodeId),
     /// It moved.
@@ -59,6 +61,7 @@ pub(crate) async fn reconcile(host: &Host) -> bool {
         return false;
     };
     let done = match &step {
+        Step::Finish => host.replica.finish_change().await,
         Step::Add(peer) => host.replica.add_learner(peer.clone()).await,
         Step::Readdress(peer) => host.replica.readdress(peer.clone()).await,
         Step::Promote(id) => host.replica.promote(*id).await,
@@ -90,7 +93,8 @@ pub(crate) async fn wait_until(
     deadline: Instant,
     reached: impl Fn(&ReplicaStatus) -> bool,
 ) -> Result<(), Status> {
-    while !reached(&host.replica.status()) {
+    let is_done = |now: &ReplicaStatus| !now.changing && reached(now);
+    while !is_done(&host.replica.status()) {
         if Instant::now() >= deadline {
             return Err(Reason::Deadline.status(
                 "the change was recorded and goes on in the background (the node may have to catch \
@@ -120,6 +124,9 @@ fn wanted(host: &Host) -> Vec<Wanted> {
 }
 
 fn next_step(wanted: &[Wanted], now: &ReplicaStatus) -> Option<Step> {
+    if now.changing {
+        return Some(Step::Finish);
+    }
     let is_member = |id: &NodeId| now.voters.contains(id) || now.learners.contains(id);
     let mut steps = wanted.iter().filter_map(|member| {
         let id = member.node.id;
@@ -172,6 +179,7 @@ mod tests {
             role: ReplicaRole::Leader,
             voters: voters.iter().copied().map(NodeId).collect(),
             learners: learners.iter().copied().map(NodeId).collect(),
+            changing: false,
             nodes: Vec::new(),
             last_log: Some(1_000),
             committed: Some(1_000),
@@ -212,6 +220,16 @@ mod tests {
         assert_eq!(next_step(&wanted, &caught_up), Some(Step::Promote(NodeId(2))));
         let done = status(&[1, 2], &[], &[(2, 990)]);
         assert_eq!(next_step(&wanted, &done), None);
+    }
+
+    #[test]
+    fn a_change_that_an_earlier_leader_began_is_ended_first() {
+        let half_done = ReplicaStatus {
+            changing: true,
+            ..status(&[1, 2], &[], &[(2, 990)])
+        };
+        let wanted = [member(1, true, false), member(2, true, false), member(3, true, false)];
+        assert_eq!(next_step(&wanted, &half_done), Some(Step::Finish));
     }
 
     #[test]

@@ -232,6 +232,10 @@ impl Node {
             return;
         }
         let deadline = std::time::Instant::now() + HAND_OVER;
+        // While two sets of voters have to agree, both may need this node.
+        if membership::wait_until(&self.host, deadline, |_| true).await.is_err() {
+            tracing::warn!("this node stops while the voters change");
+        }
         match self.host.replica.transfer_leader(None, deadline.into()).await {
             Ok(leader) => tracing::info!(%leader, "leadership was handed over"),
             Err(error) => tracing::warn!(%error, "leadership could not be handed over"),

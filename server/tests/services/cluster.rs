@@ -47,7 +47,8 @@ async fn leadership_moves_on_request_and_when_its_holder_stops() {
     let stopped = nodes.all.remove(leading);
     let path = stopped.dir().path().to_owned();
     stopped.shutdown().await;
-    nodes.all[0].kv().put(put("while/one/is/away", "x")).await.unwrap();
+    let written = nodes.all[0].client().put("while/one/is/away", "x").await;
+    written.expect("the SDK repeats what was cut off");
     nodes.all.push(restart(&path).await);
     nodes.shutdown().await;
 }

@@ -57,7 +57,7 @@ impl Nodes {
             nodes.join(name, v1::Role::Voter).await;
         }
         let status = || nodes.all[0].replica().status();
-        eventually("three voters", || status().voters.len() == 3).await;
+        eventually("three voters", || status().voters.len() == 3 && !status().changing).await;
         nodes
     }
 
