@@ -237,6 +237,11 @@ impl Store {
         Ok(IncomingArchive { temporary })
     }
 
+    /// Reads a received archive to its end and checks all of it, as [`Store::install`] will. Blocks.
+    pub fn check(&self, incoming: &IncomingArchive) -> Result<(), ArchiveError> {
+        open::load(incoming.temporary.path()).map(drop)
+    }
+
     /// Puts a received archive in place of everything here, and gives what consensus wrote about
     /// it. It is checked whole first; on an error nothing was changed. Blocks.
     pub fn install(&self, incoming: IncomingArchive) -> Result<Bytes, ArchiveError> {

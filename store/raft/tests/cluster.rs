@@ -1,5 +1,7 @@
 //! Clusters that lose nodes, links and leaders, and what their clients are told.
 
+#![allow(clippy::unwrap_used, reason = "the helpers are tests too")]
+
 mod common;
 
 use std::time::Duration;

@@ -56,6 +56,8 @@ pub(crate) async fn receive(
             break;
         }
     }
+    let checker = store.clone();
+    let incoming = blocking(move || checker.check(&incoming).map(|()| incoming)).await?;
     let snapshot = Snapshot {
         meta: meta_of_wire(meta).map_err(|error| Status::invalid_argument(error.to_string()))?,
         snapshot: SnapshotData::Received(incoming),
