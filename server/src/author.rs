@@ -31,9 +31,8 @@ pub(crate) fn admit(
         return Ok(());
     }
     let Some(identity) = identity(extensions) else {
-        return Err(Reason::Unauthenticated.status(
-            "this needs a certificate of the cluster; use the cert and key of a context",
-        ));
+        return Err(Reason::Unauthenticated
+            .status("this needs a certificate of the cluster; use the cert and key of a context"));
     };
     if identity.cluster() != cluster {
         return Err(Reason::Unauthenticated.status(format!(

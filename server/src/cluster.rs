@@ -9,6 +9,7 @@ mod status;
 
 use std::{sync::Arc, time::Instant};
 
+use futures::future::BoxFuture;
 use holdfast_core::State;
 use holdfast_proto::{
     NodeId,
@@ -43,9 +44,8 @@ impl ClusterService {
 
     fn authority(&self) -> Result<&CertificateAuthority, Status> {
         self.authority.as_deref().ok_or_else(|| {
-            Reason::NoAuthority.status(
-                "this node does not hold the key of the cluster's authority; ask a voter",
-            )
+            Reason::NoAuthority
+                .status("this node does not hold the key of the cluster's authority; ask a voter")
         })
     }
 
@@ -109,7 +109,9 @@ impl Cluster for ClusterService {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        join::join(self, request.into_inner(), deadline).await.map(Response::new)
+        join::join(self, request.into_inner(), deadline)
+            .await
+            .map(Response::new)
     }
 
     async fn promote(
@@ -124,7 +126,8 @@ impl Cluster for ClusterService {
             address: String::new(),
             role: v1::Role::Voter.into(),
         });
-        self.propose(request.request, author, body, deadline).await?;
+        self.propose(request.request, author, body, deadline)
+            .await?;
         let id = NodeId(request.id);
         membership::wait_until(&self.host, deadline, |now| now.voters.contains(&id)).await?;
         Ok(Response::new(v1::PromoteResponse {
@@ -148,7 +151,8 @@ impl Cluster for ClusterService {
             )));
         }
         let body = Body::MemberRemove(log::MemberRemove { id: id.0 });
-        self.propose(request.request, author, body, deadline).await?;
+        self.propose(request.request, author, body, deadline)
+            .await?;
         // Nobody tells a removed node that consensus goes on without it.
         if id != self.host.id {
             membership::wait_until(&self.host, deadline, |now| {
@@ -172,21 +176,31 @@ impl Cluster for ClusterService {
                 "node {to} is no voter, so it cannot lead; see `kvctl member list`"
             )));
         }
-        let leader = at_leader(&self.host, deadline, |leader| Box::pin(async move { match leader {
-            Leader::Here => transfer_here(&self.host, NodeId(to), deadline).await,
-            Leader::There(mut peer) => {
-                let message = peer::ChangeMembershipRequest {
-                    change: Change::TransferLeader.into(),
-                    member: Some(v1::Member {
-                        id: to,
-                        ..v1::Member::default()
-                    }),
-                };
-                let answer = peer.change_membership(request_until(message, deadline)).await?;
-                Ok(NodeId(answer.into_inner().leader))
-            }
-        }}))
-        .await?;
+        let ask = |leader| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                match leader {
+                    Leader::Here => transfer_here(&self.host, NodeId(to), deadline).await,
+                    Leader::There(mut peer) => {
+                        let message = peer::ChangeMembershipRequest {
+                            change: Change::TransferLeader.into(),
+                            member: Some(v1::Member {
+                                id: to,
+                                ..v1::Member::default()
+                            }),
+                        };
+                        let request = request_until(message, deadline);
+                        Ok(NodeId(
+                            peer.change_membership(request).await?.into_inner().leader,
+                        ))
+                    }
+                }
+            })
+        };
+        let mut leader = at_leader(&self.host, deadline, ask).await?;
+        // Another node may win the election that a hand-over is; then that one is asked.
+        while to != 0 && leader.0 != to {
+            leader = at_leader(&self.host, deadline, ask).await?;
+        }
         Ok(Response::new(v1::TransferLeaderResponse {
             header: self.host.header_now(),
             leader: leader.0,

@@ -61,7 +61,11 @@ async fn hash_of(host: &Host, peer: &PeerNode, index: u64) -> Option<Bytes> {
     let mut client = host.peers.client(peer).ok()?;
     for _ in 0..ATTEMPTS {
         let message = peer::StateHashRequest { index };
-        let answer = client.state_hash(request_within(message, ANSWER)).await.ok()?.into_inner();
+        let answer = client
+            .state_hash(request_within(message, ANSWER))
+            .await
+            .ok()?
+            .into_inner();
         if answer.index == index {
             return Some(answer.hash);
         }
@@ -98,14 +102,23 @@ mod tests {
     use super::*;
 
     fn hashes(bytes: &[u8]) -> Vec<Bytes> {
-        bytes.iter().map(|byte| Bytes::copy_from_slice(&[*byte])).collect()
+        bytes
+            .iter()
+            .map(|byte| Bytes::copy_from_slice(&[*byte]))
+            .collect()
     }
 
     #[test]
     fn only_a_majority_of_all_members_proves_a_node_wrong() {
         assert!(differs(&[1], &hashes(&[2, 2]), 3));
-        assert!(!differs(&[1], &hashes(&[2]), 3), "one against one proves nothing");
-        assert!(!differs(&[1], &hashes(&[1, 2]), 3), "the other one is wrong");
+        assert!(
+            !differs(&[1], &hashes(&[2]), 3),
+            "one against one proves nothing"
+        );
+        assert!(
+            !differs(&[1], &hashes(&[1, 2]), 3),
+            "the other one is wrong"
+        );
         assert!(!differs(&[1], &hashes(&[2, 3]), 3));
         assert!(!differs(&[1], &hashes(&[2, 2]), 5));
         assert!(!differs(&[1], &[], 1));

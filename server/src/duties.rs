@@ -57,7 +57,10 @@ impl Duties {
         match (leadership.is_self_ready, renewals.term()) {
             (true, Some(term)) if term == leadership.term => {
                 if pause > PAUSE {
-                    tracing::warn!(?pause, "this process stood still; leases are given that time back");
+                    tracing::warn!(
+                        ?pause,
+                        "this process stood still; leases are given that time back"
+                    );
                     renewals.postpone(pause);
                 }
             }
@@ -88,7 +91,10 @@ impl Duties {
                     leases: due.iter().map(|lease| lease.get()).collect(),
                 });
                 let deadline = Instant::now() + PROPOSAL;
-                match host.propose_own(host.author(), String::new(), body, deadline).await {
+                match host
+                    .propose_own(host.author(), String::new(), body, deadline)
+                    .await
+                {
                     Ok(_) => host.renewals.settled(term, &due),
                     Err(status) => {
                         tracing::debug!(%status, "the end of leases was not recorded yet");
@@ -115,7 +121,10 @@ impl Duties {
         tokio::spawn(async move {
             let body = Body::Tick(log::Tick {});
             let deadline = Instant::now() + PROPOSAL;
-            if let Err(status) = host.propose_own(host.author(), String::new(), body, deadline).await {
+            if let Err(status) = host
+                .propose_own(host.author(), String::new(), body, deadline)
+                .await
+            {
                 tracing::debug!(%status, "cluster time was not moved on");
             }
         });

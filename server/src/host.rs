@@ -133,13 +133,19 @@ impl Host {
         match v1::Consistency::try_from(consistency) {
             Ok(v1::Consistency::Linearizable) => self.barrier(deadline).await,
             Ok(v1::Consistency::Local) => Ok(()),
-            Err(_) => Err(invalid("the consistency asked for is not known; use linearizable or local")),
+            Err(_) => Err(invalid(
+                "the consistency asked for is not known; use linearizable or local",
+            )),
         }
     }
 
     /// A member as consensus reaches it.
     pub(crate) fn peer(&self, id: NodeId) -> Option<PeerNode> {
-        self.replica.status().nodes.into_iter().find(|node| node.id == id)
+        self.replica
+            .status()
+            .nodes
+            .into_iter()
+            .find(|node| node.id == id)
     }
 
     /// Waits until `found` finds something in the state, looking again after each change.
@@ -171,5 +177,6 @@ pub(crate) fn closing() -> Status {
 }
 
 fn stopped() -> Status {
-    Reason::Stopped.status("the store of this node has stopped; go on at another node of the cluster")
+    Reason::Stopped
+        .status("the store of this node has stopped; go on at another node of the cluster")
 }

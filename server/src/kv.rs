@@ -42,7 +42,9 @@ impl Kv for KvService {
         request: Request<v1::RangeRequest>,
     ) -> Result<Response<v1::RangeResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        range::range(&self.host, request.into_inner(), deadline).await.map(Response::new)
+        range::range(&self.host, request.into_inner(), deadline)
+            .await
+            .map(Response::new)
     }
 
     async fn put(
@@ -63,7 +65,9 @@ impl Kv for KvService {
             }),
             expected: request.expected,
         });
-        let reply = self.write(request.request, author, request.note, body, deadline).await?;
+        let reply = self
+            .write(request.request, author, request.note, body, deadline)
+            .await?;
         let Some(reply::Body::Put(result)) = reply.body else {
             return Err(unexpected());
         };
@@ -88,13 +92,19 @@ impl Kv for KvService {
             }),
             expected: request.expected,
         });
-        let reply = self.write(request.request, author, request.note, body, deadline).await?;
+        let reply = self
+            .write(request.request, author, request.note, body, deadline)
+            .await?;
         let Some(reply::Body::Delete(result)) = reply.body else {
             return Err(unexpected());
         };
         Ok(Response::new(v1::DeleteResponse {
             header: self.host.header(reply.revision),
-            revision: if result.deleted == 0 { 0 } else { reply.revision },
+            revision: if result.deleted == 0 {
+                0
+            } else {
+                reply.revision
+            },
             deleted: result.deleted,
             previous: result.previous,
         }))
@@ -108,7 +118,9 @@ impl Kv for KvService {
         let author = author::of(&request);
         let request = request.into_inner();
         let body = Body::Transact(request.transaction.unwrap_or_default());
-        let reply = self.write(request.request, author, request.note, body, deadline).await?;
+        let reply = self
+            .write(request.request, author, request.note, body, deadline)
+            .await?;
         let Some(reply::Body::Transact(result)) = reply.body else {
             return Err(unexpected());
         };
@@ -124,7 +136,9 @@ impl Kv for KvService {
         request: Request<v1::HistoryRequest>,
     ) -> Result<Response<v1::HistoryResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        past::history(&self.host, request.into_inner(), deadline).await.map(Response::new)
+        past::history(&self.host, request.into_inner(), deadline)
+            .await
+            .map(Response::new)
     }
 
     async fn diff(
@@ -132,7 +146,9 @@ impl Kv for KvService {
         request: Request<v1::DiffRequest>,
     ) -> Result<Response<v1::DiffResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        past::diff(&self.host, request.into_inner(), deadline).await.map(Response::new)
+        past::diff(&self.host, request.into_inner(), deadline)
+            .await
+            .map(Response::new)
     }
 
     async fn rollback(
@@ -156,7 +172,9 @@ impl Kv for KvService {
         let body = Body::Compact(log::Compact {
             revision: request.revision,
         });
-        let reply = self.write(request.request, author, String::new(), body, deadline).await?;
+        let reply = self
+            .write(request.request, author, String::new(), body, deadline)
+            .await?;
         Ok(Response::new(v1::CompactResponse {
             header: self.host.header(reply.revision),
         }))
@@ -173,7 +191,9 @@ impl Kv for KvService {
             prefix: request.prefix,
             retention: request.retention,
         });
-        let reply = self.write(request.request, author, String::new(), body, deadline).await?;
+        let reply = self
+            .write(request.request, author, String::new(), body, deadline)
+            .await?;
         Ok(Response::new(v1::SetRetentionResponse {
             header: self.host.header(reply.revision),
         }))

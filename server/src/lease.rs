@@ -133,7 +133,14 @@ impl Lease for LeaseService {
         let found = self.host.read(|state| {
             state.lease(id).map(|lease| {
                 let keys = lease.keys.iter().map(Key::to_bytes);
-                (lease.ttl_ms, if request.keys { keys.collect() } else { Vec::new() })
+                (
+                    lease.ttl_ms,
+                    if request.keys {
+                        keys.collect()
+                    } else {
+                        Vec::new()
+                    },
+                )
             })
         });
         let (ttl_ms, keys) = found.unwrap_or_default();
@@ -230,7 +237,9 @@ async fn remaining_ms(host: &Host, lease: LeaseId, deadline: Instant) -> Result<
                 Leader::Here => remaining_here(host, lease),
                 Leader::There(mut peer) => {
                     let message = peer::LeaseRemainingRequest { lease: lease.get() };
-                    let answer = peer.lease_remaining(request_until(message, deadline)).await?;
+                    let answer = peer
+                        .lease_remaining(request_until(message, deadline))
+                        .await?;
                     Ok(answer.into_inner().remaining_ms)
                 }
             }
@@ -271,9 +280,8 @@ pub(crate) async fn renew_here(
                 .collect());
         }
         if Instant::now() >= deadline {
-            return Err(Reason::NoQuorum.status(
-                "a lease is running out and its end is not decided yet; renew it again",
-            ));
+            return Err(Reason::NoQuorum
+                .status("a lease is running out and its end is not decided yet; renew it again"));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -287,7 +295,11 @@ pub(crate) fn remaining_here(host: &Host, lease: LeaseId) -> Result<u64, Status>
     let now = Instant::now();
     let remaining = host.renewals.remaining(lease, now).or_else(|| {
         // Granted so lately that the clock has not seen it.
-        host.read(|state| state.lease(lease).map(|lease| Duration::from_millis(lease.ttl_ms)))
+        host.read(|state| {
+            state
+                .lease(lease)
+                .map(|lease| Duration::from_millis(lease.ttl_ms))
+        })
     });
     Ok(remaining.map_or(0, |remaining| remaining.as_millis() as u64))
 }

@@ -50,8 +50,7 @@ impl Lock for LockService {
         let author = author::of(&request);
         let request = request.into_inner();
         let (name, lease) = contest(&request.name, request.lease)?;
-        let mut contender =
-            Contender::enter(&self.host, &name, lease, None, author, short).await?;
+        let mut contender = Contender::enter(&self.host, &name, lease, None, author, short).await?;
         let held = if request.wait {
             contender.wait(long).await?;
             true
@@ -113,9 +112,9 @@ impl Lock for LockService {
         let key = contender::key(&name, lease)?;
         // A token is only good for a hold: who waits in line proclaims nothing.
         self.host.barrier(deadline).await?;
-        let holds = self.host.read(|state| {
-            lock::holder(state, &name).is_some_and(|(holder, _)| *holder == key)
-        });
+        let holds = self
+            .host
+            .read(|state| lock::holder(state, &name).is_some_and(|(holder, _)| *holder == key));
         let put = Kind::Put(v1::PutOperation {
             key: key.to_bytes(),
             value: request.value,
@@ -123,7 +122,8 @@ impl Lock for LockService {
             ..v1::PutOperation::default()
         });
         let reply = if holds {
-            self.under_token(request.request, author, &key, request.token, put, deadline).await?
+            self.under_token(request.request, author, &key, request.token, put, deadline)
+                .await?
         } else {
             None
         };
@@ -197,7 +197,14 @@ impl LockService {
         let key = contender::key(&name, lease)?;
         let delete = Kind::Delete(contender::delete(&key));
         let released = self
-            .under_token(request.request, author, &key, request.token, delete, deadline)
+            .under_token(
+                request.request,
+                author,
+                &key,
+                request.token,
+                delete,
+                deadline,
+            )
             .await?;
         Ok(Response::new(v1::LockReleaseResponse {
             header: self.host.header_now(),
@@ -217,7 +224,9 @@ impl LockService {
         deadline: Instant,
     ) -> Result<Option<u64>, Status> {
         if token == 0 {
-            return Err(invalid("no hold has the token 0; use the one that acquiring returned"));
+            return Err(invalid(
+                "no hold has the token 0; use the one that acquiring returned",
+            ));
         }
         let proposal = Proposal {
             request,
@@ -255,11 +264,17 @@ impl Observer {
             .host
             .wait_for(None, |state| {
                 let leader = holder(state, name);
-                let now = leader.as_ref().map(|entry| (entry.key.clone(), entry.modified));
+                let now = leader
+                    .as_ref()
+                    .map(|entry| (entry.key.clone(), entry.modified));
                 (seen.as_ref() != Some(&now)).then(|| (leader, state.revision()))
             })
             .await?;
-        self.seen = Some(leader.as_ref().map(|entry| (entry.key.clone(), entry.modified)));
+        self.seen = Some(
+            leader
+                .as_ref()
+                .map(|entry| (entry.key.clone(), entry.modified)),
+        );
         Ok(v1::LeaderResponse {
             header: self.host.header(revision),
             leader,
@@ -278,7 +293,9 @@ fn contest(name: &str, lease: u64) -> Result<(Key, LeaseId), Status> {
 
 fn parse_name(name: &str) -> Result<Key, Status> {
     if name.is_empty() || name.ends_with('/') {
-        return Err(invalid("a lock needs a name, one that does not end with '/'"));
+        return Err(invalid(
+            "a lock needs a name, one that does not end with '/'",
+        ));
     }
     convert::key(bytes::Bytes::copy_from_slice(name.as_bytes()))
 }

@@ -68,7 +68,10 @@ pub(crate) async fn reconcile(host: &Host) -> bool {
         Step::Remove(id) => host.replica.remove(*id).await,
         Step::HandOver => {
             let deadline = Instant::now() + HAND_OVER;
-            host.replica.transfer_leader(None, deadline.into()).await.map(drop)
+            host.replica
+                .transfer_leader(None, deadline.into())
+                .await
+                .map(drop)
         }
     };
     match done {
@@ -213,11 +216,17 @@ mod tests {
     fn a_new_member_is_added_and_votes_once_it_caught_up() {
         let wanted = [member(1, true, false), member(2, true, false)];
         let alone = status(&[1], &[], &[]);
-        assert_eq!(next_step(&wanted, &alone), Some(Step::Add(wanted[1].node.clone())));
+        assert_eq!(
+            next_step(&wanted, &alone),
+            Some(Step::Add(wanted[1].node.clone()))
+        );
         let lagging = status(&[1], &[2], &[(2, 10)]);
         assert_eq!(next_step(&wanted, &lagging), None);
         let caught_up = status(&[1], &[2], &[(2, 990)]);
-        assert_eq!(next_step(&wanted, &caught_up), Some(Step::Promote(NodeId(2))));
+        assert_eq!(
+            next_step(&wanted, &caught_up),
+            Some(Step::Promote(NodeId(2)))
+        );
         let done = status(&[1, 2], &[], &[(2, 990)]);
         assert_eq!(next_step(&wanted, &done), None);
     }
@@ -228,7 +237,11 @@ mod tests {
             changing: true,
             ..status(&[1, 2], &[], &[(2, 990)])
         };
-        let wanted = [member(1, true, false), member(2, true, false), member(3, true, false)];
+        let wanted = [
+            member(1, true, false),
+            member(2, true, false),
+            member(3, true, false),
+        ];
         assert_eq!(next_step(&wanted, &half_done), Some(Step::Finish));
     }
 
@@ -240,7 +253,11 @@ mod tests {
 
     #[test]
     fn a_removed_member_goes_and_a_removed_leader_hands_over_first() {
-        let wanted = [member(1, true, true), member(2, true, false), member(3, true, true)];
+        let wanted = [
+            member(1, true, true),
+            member(2, true, false),
+            member(3, true, true),
+        ];
         let now = status(&[1, 2, 3], &[], &[]);
         assert_eq!(next_step(&wanted, &now), Some(Step::HandOver));
         assert_eq!(next_step(&wanted[1..], &now), Some(Step::Remove(NodeId(3))));

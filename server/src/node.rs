@@ -37,8 +37,6 @@ pub struct Node {
     serving: Serving,
     local: mpsc::Sender<connection::Local>,
     duties: TaskTracker,
-    /// Ends what runs beside the services, at the very last.
-    ended: CancellationToken,
     founding: JoinHandle<()>,
 }
 
@@ -83,7 +81,11 @@ impl Node {
     pub async fn start(dir: NodeDir) -> Result<Self, StartError> {
         let configuration = dir.configuration().clone();
         let tls = dir.tls(std::time::SystemTime::now())?;
-        let authority = dir.holds_authority().then(|| dir.authority()).transpose()?.map(Arc::new);
+        let authority = dir
+            .holds_authority()
+            .then(|| dir.authority())
+            .transpose()?
+            .map(Arc::new);
         let listen = &configuration.listen;
         let unbound = |source| StartError::Listen {
             address: listen.clone(),
@@ -124,9 +126,16 @@ impl Node {
         duties.spawn(membership::run(host.clone()));
         duties.spawn(divergence::run(host.clone()));
         let dir = Arc::new(dir);
-        let founding = tokio::spawn(founding::run(host.clone(), dir.clone(), tls.identity().clone()));
-        let ended = CancellationToken::new();
-        duties.spawn(founding::renew_certificate(dir.clone(), tls, host.closing.clone()));
+        let founding = tokio::spawn(founding::run(
+            host.clone(),
+            dir.clone(),
+            tls.identity().clone(),
+        ));
+        duties.spawn(founding::renew_certificate(
+            dir.clone(),
+            tls,
+            host.closing.clone(),
+        ));
         duties.close();
         tracing::info!(node = %host.name, id = %host.id, %address, "the node listens");
         Ok(Self {
@@ -137,7 +146,6 @@ impl Node {
             serving,
             local,
             duties,
-            ended,
             founding,
         })
     }
@@ -215,14 +223,16 @@ impl Node {
         self.hand_over().await;
         self.host.closing.cancel();
         self.serving.stop_accepting();
-        if tokio::time::timeout(DRAIN, self.in_flight.drained()).await.is_err() {
+        if tokio::time::timeout(DRAIN, self.in_flight.drained())
+            .await
+            .is_err()
+        {
             tracing::warn!("some requests had no answer in time; their clients ask elsewhere");
         }
         self.duties.wait().await;
         self.founding.abort();
         self.host.replica.shutdown().await;
         self.serving.end(LINGER).await;
-        self.ended.cancel();
         tracing::info!(node = %self.host.name, "the node has stopped");
     }
 
@@ -233,10 +243,18 @@ impl Node {
         }
         let deadline = std::time::Instant::now() + HAND_OVER;
         // While two sets of voters have to agree, both may need this node.
-        if membership::wait_until(&self.host, deadline, |_| true).await.is_err() {
+        if membership::wait_until(&self.host, deadline, |_| true)
+            .await
+            .is_err()
+        {
             tracing::warn!("this node stops while the voters change");
         }
-        match self.host.replica.transfer_leader(None, deadline.into()).await {
+        match self
+            .host
+            .replica
+            .transfer_leader(None, deadline.into())
+            .await
+        {
             Ok(leader) => tracing::info!(%leader, "leadership was handed over"),
             Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
         }
@@ -268,7 +286,8 @@ impl Health {
             return Err("the node is stopping".to_owned());
         }
         let (id, is_member) = (self.host.id, |id| {
-            self.host.read(|state| state.member(id).is_some_and(|member| !member.removed))
+            self.host
+                .read(|state| state.member(id).is_some_and(|member| !member.removed))
         });
         if !is_member(id) {
             return Err("the node has not learned yet that it is a member".to_owned());

@@ -11,11 +11,7 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cluster, deadline,
-    host::Host,
-    leader::not_leader,
-    lease, membership,
-    status::invalid,
+    cluster, deadline, host::Host, leader::not_leader, lease, membership, status::invalid,
 };
 
 /// `holdfast.peer.v1.Node` of one node.

@@ -213,7 +213,10 @@ mod tests {
         let start = Instant::now();
         renewals.take_over(1, [(lease(1), TTL)].into_iter(), start);
         assert!(renewals.due(start + TTL, 10).is_some());
-        assert_eq!(renewals.renew(lease(1), TTL, start + TTL), Renewal::Expiring);
+        assert_eq!(
+            renewals.renew(lease(1), TTL, start + TTL),
+            Renewal::Expiring
+        );
         assert_eq!(renewals.due(start + TTL, 10), None, "proposed once");
         renewals.settled(1, &[lease(1)]);
         assert_eq!(renewals.renew(lease(1), TTL, start + TTL), Renewal::Renewed);
@@ -246,6 +249,10 @@ mod tests {
         renewals.take_over(1, [(lease(1), TTL)].into_iter(), start);
         renewals.postpone(Duration::from_secs(5));
         assert_eq!(renewals.due(start + TTL, 10), None);
-        assert!(renewals.due(start + TTL + Duration::from_secs(5), 10).is_some());
+        assert!(
+            renewals
+                .due(start + TTL + Duration::from_secs(5), 10)
+                .is_some()
+        );
     }
 }

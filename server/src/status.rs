@@ -21,7 +21,10 @@ pub const EXPECTED: &str = "holdfast-expected";
 
 /// Why a request was refused, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it; the code of each says the rest")]
+#[allow(
+    missing_docs,
+    reason = "the names say it; the code of each says the rest"
+)]
 pub enum Reason {
     Conflict,
     TooLarge,

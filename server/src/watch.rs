@@ -63,7 +63,9 @@ impl Watch for WatchService {
             request: Some(Asked::Create(create)),
         }) = inbound.message().await?
         else {
-            return Err(invalid("a watch begins with what is to be watched: send create first"));
+            return Err(invalid(
+                "a watch begins with what is to be watched: send create first",
+            ));
         };
         let watcher = Watcher::begin(self.host.clone(), create, inbound).await?;
         let responses = stream::unfold(Some(watcher), |watcher| async move {
@@ -239,9 +241,7 @@ async fn confirmed(mark: &mut Option<Mark>) -> Option<u64> {
     }
 }
 
-async fn next_request(
-    inbound: &mut Option<Streaming<v1::WatchRequest>>,
-) -> Result<Woken, Status> {
+async fn next_request(inbound: &mut Option<Streaming<v1::WatchRequest>>) -> Result<Woken, Status> {
     let Some(stream) = inbound else {
         return std::future::pending().await;
     };
@@ -250,7 +250,9 @@ async fn next_request(
         Some(v1::WatchRequest {
             request: Some(Asked::Progress(_)),
         }) => Ok(Woken::Asked),
-        Some(_) => Err(invalid("one stream carries one watch; open another for the next")),
+        Some(_) => Err(invalid(
+            "one stream carries one watch; open another for the next",
+        )),
     }
 }
 

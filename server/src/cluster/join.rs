@@ -52,7 +52,8 @@ pub(super) async fn create_token(
     });
     // Not under the caller's request id: a repeat makes another token, and the first answer's
     // digest would not be that token's.
-    host.propose_own(author, String::new(), body, deadline).await?;
+    host.propose_own(author, String::new(), body, deadline)
+        .await?;
     Ok(v1::CreateTokenResponse {
         header: host.header_now(),
         token: token.reveal().to_string(),
@@ -68,10 +69,13 @@ pub(super) async fn join(
     deadline: Instant,
 ) -> Result<v1::JoinResponse, Status> {
     let (host, authority) = (&service.host, service.authority()?);
-    let token: JoinToken = request
-        .token
-        .parse()
-        .map_err(|error: crate::identity::TokenError| Reason::TokenInvalid.status(error.to_string()))?;
+    let token: JoinToken =
+        request
+            .token
+            .parse()
+            .map_err(|error: crate::identity::TokenError| {
+                Reason::TokenInvalid.status(error.to_string())
+            })?;
     if token.cluster_id() != &*host.cluster {
         return Err(Reason::WrongCluster.status(format!(
             "the token is for cluster {}, this node belongs to {}; ask a node of that cluster",
@@ -94,9 +98,13 @@ pub(super) async fn join(
         public_key: public_key.der().clone(),
     });
     let author = format!("node/{name}");
-    let reply = service.propose(request.request, author, body, deadline).await?;
+    let reply = service
+        .propose(request.request, author, body, deadline)
+        .await?;
     let Some(reply::Body::Admitted(admitted)) = reply.body else {
-        return Err(invalid("this request id was used before, for another kind of request"));
+        return Err(invalid(
+            "this request id was used before, for another kind of request",
+        ));
     };
     tracing::info!(node = %name, id = admitted.id, address = %request.address, "a node joined");
     // Every voter can let nodes in; a learner is not trusted with that.
@@ -121,7 +129,11 @@ fn check_clock(node_time_ms: u64) -> Result<(), Status> {
     if apart <= CLOCK_TOLERANCE.as_millis() as u64 {
         return Ok(());
     }
-    let side = if node_time_ms < here { "behind" } else { "ahead of" };
+    let side = if node_time_ms < here {
+        "behind"
+    } else {
+        "ahead of"
+    };
     Err(Reason::ClockOff.status(format!(
         "the new node's clock is {} s {side} this node's; at most {} s are allowed; \
          set both clocks (for instance with chrony) and join again",
@@ -131,7 +143,8 @@ fn check_clock(node_time_ms: u64) -> Result<(), Status> {
 }
 
 fn parse_name(name: &str) -> Result<NodeName, Status> {
-    name.parse().map_err(|error: holdfast_proto::member::NodeNameError| invalid(error))
+    name.parse()
+        .map_err(|error: holdfast_proto::member::NodeNameError| invalid(error))
 }
 
 fn now_ms() -> u64 {

@@ -29,7 +29,9 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
         );
     }
     if !matches!(past, PastStatus::Ready) {
-        problems.push(format!("the past is {past}; reads of older versions wait for it"));
+        problems.push(format!(
+            "the past is {past}; reads of older versions wait for it"
+        ));
     }
     v1::StatusResponse {
         header: host.header(state.revision()),
@@ -73,9 +75,15 @@ pub(super) async fn gather(host: &Host) -> v1::StatusResponse {
     let last = rows
         .iter()
         .find(|row| row.leader)
-        .map_or(answer.log_last, |leader| leader.applied.max(answer.log_last));
+        .map_or(answer.log_last, |leader| {
+            leader.applied.max(answer.log_last)
+        });
     for row in &mut rows {
-        row.lag = if row.reachable { last.saturating_sub(row.applied) } else { row.lag };
+        row.lag = if row.reachable {
+            last.saturating_sub(row.applied)
+        } else {
+            row.lag
+        };
     }
     rows.sort_by_key(|row| row.member.as_ref().map_or(0, |member| member.id));
     answer.problems.extend(problems_of(&rows, &replica));
@@ -130,7 +138,10 @@ fn peer_row(
         && !row.state_hash.is_empty()
         && here.is_some_and(|here| here.as_bytes()[..] != row.state_hash[..])
     {
-        row.problem = format!("its state differs from this node's at log index {}", row.applied);
+        row.problem = format!(
+            "its state differs from this node's at log index {}",
+            row.applied
+        );
     }
     v1::MemberStatus {
         member: Some(member),
@@ -154,12 +165,17 @@ async fn ask(host: &Host, member: &v1::Member) -> Option<v1::StatusResponse> {
 
 fn problems_of(rows: &[v1::MemberStatus], replica: &ReplicaStatus) -> Vec<String> {
     let name = |row: &v1::MemberStatus| {
-        row.member.as_ref().map_or_else(String::new, |member| member.name.clone())
+        row.member
+            .as_ref()
+            .map_or_else(String::new, |member| member.name.clone())
     };
     let mut problems: Vec<String> = rows
         .iter()
         .filter(|row| !row.problem.is_empty() && !row.reachable)
-        .chain(rows.iter().filter(|row| !row.problem.is_empty() && row.reachable))
+        .chain(
+            rows.iter()
+                .filter(|row| !row.problem.is_empty() && row.reachable),
+        )
         .map(|row| format!("{}: {}", name(row), row.problem))
         .collect();
     let is_voter = |row: &&v1::MemberStatus| {
@@ -167,7 +183,11 @@ fn problems_of(rows: &[v1::MemberStatus], replica: &ReplicaStatus) -> Vec<String
             .as_ref()
             .is_some_and(|member| replica.voters.contains(&NodeId(member.id)))
     };
-    let up = rows.iter().filter(is_voter).filter(|row| row.reachable).count();
+    let up = rows
+        .iter()
+        .filter(is_voter)
+        .filter(|row| row.reachable)
+        .count();
     let voters = replica.voters.len();
     if up * 2 <= voters {
         problems.insert(
@@ -179,9 +199,11 @@ fn problems_of(rows: &[v1::MemberStatus], replica: &ReplicaStatus) -> Vec<String
             "{up} of {voters} voters answer; if one more fails, writes stop"
         ));
     }
-    problems.extend(rows.iter().filter(|row| row.reachable && row.lag > LAGGING).map(|row| {
-        format!("{} is {} entries behind the leader", name(row), row.lag)
-    }));
+    problems.extend(
+        rows.iter()
+            .filter(|row| row.reachable && row.lag > LAGGING)
+            .map(|row| format!("{} is {} entries behind the leader", name(row), row.lag)),
+    );
     problems
 }
 
@@ -195,16 +217,31 @@ fn limits_of(state: &State) -> Vec<v1::Limit> {
     };
     vec![
         limit("state", usage.state_bytes, limits::STATE_BYTES, "bytes"),
-        limit("history", usage.history_bytes, limits::HISTORY_BYTES, "bytes"),
+        limit(
+            "history",
+            usage.history_bytes,
+            limits::HISTORY_BYTES,
+            "bytes",
+        ),
         limit("leases", usage.leases, limits::LEASES as u64, "leases"),
-        limit("sessions", usage.sessions, limits::SESSIONS as u64, "sessions"),
+        limit(
+            "sessions",
+            usage.sessions,
+            limits::SESSIONS as u64,
+            "sessions",
+        ),
         limit("members", usage.members, limits::MEMBERS as u64, "members"),
         limit("join tokens", usage.tokens, limits::TOKENS as u64, "tokens"),
         limit("key", 0, limits::KEY_BYTES as u64, "bytes"),
         limit("value", 0, limits::VALUE_BYTES as u64, "bytes"),
         limit("note", 0, limits::NOTE_BYTES as u64, "bytes"),
         limit("request", 0, limits::REQUEST_BYTES as u64, "bytes"),
-        limit("transaction", 0, limits::TRANSACTION_OPERATIONS as u64, "operations"),
+        limit(
+            "transaction",
+            0,
+            limits::TRANSACTION_OPERATIONS as u64,
+            "operations",
+        ),
     ]
 }
 

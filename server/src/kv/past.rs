@@ -25,8 +25,7 @@ pub(super) async fn history(
     host.barrier(deadline).await?;
     let state = host.replica.store().view();
     let store = host.replica.store().clone();
-    let mut answer =
-        on_blocking_thread(move || versions(&state, &store, &key, &request)).await?;
+    let mut answer = on_blocking_thread(move || versions(&state, &store, &key, &request)).await?;
     answer.header = host.header_now();
     Ok(answer)
 }
@@ -78,11 +77,16 @@ pub(super) async fn diff(
     let range = convert::range(request.range)?;
     host.barrier(deadline).await?;
     let state = host.replica.store().view();
-    let to = if request.to == 0 { state.revision() } else { request.to };
+    let to = if request.to == 0 {
+        state.revision()
+    } else {
+        request.to
+    };
     let from = Revision::new(request.from)
         .ok_or_else(|| invalid("the diff names no first revision; give one from 1 on"))?;
     // Revision 0 is the empty keyspace, so there is no first revision to compare with either.
-    let to = Revision::new(to).ok_or_else(|| invalid("nothing was ever written; there is no diff"))?;
+    let to =
+        Revision::new(to).ok_or_else(|| invalid("nothing was ever written; there is no diff"))?;
     let store = host.replica.store().clone();
     let differences =
         on_blocking_thread(move || differences(&state, &store, &range, from, to)).await?;
@@ -104,9 +108,19 @@ fn differences(
     let mut bytes = 0;
     let mut differences = Vec::new();
     for difference in changed(state, range, from, to)? {
-        let before = difference.before.map(|row| resolve(store, &row)).transpose()?;
-        let after = difference.after.map(|row| resolve(store, &row)).transpose()?;
-        bytes += before.iter().chain(&after).map(convert::size).sum::<usize>();
+        let before = difference
+            .before
+            .map(|row| resolve(store, &row))
+            .transpose()?;
+        let after = difference
+            .after
+            .map(|row| resolve(store, &row))
+            .transpose()?;
+        bytes += before
+            .iter()
+            .chain(&after)
+            .map(convert::size)
+            .sum::<usize>();
         if bytes > ANSWER_BYTES {
             return Err(too_much("difference"));
         }
@@ -132,7 +146,11 @@ pub(super) fn changed(
 }
 
 fn resolve(store: &Store, row: &AtRevision) -> Result<v1::Entry, Status> {
-    Ok(convert::version(&row.key, &row.meta, Some(value_of(store, row)?)))
+    Ok(convert::version(
+        &row.key,
+        &row.meta,
+        Some(value_of(store, row)?),
+    ))
 }
 
 /// The value of a row, from memory or from disk.

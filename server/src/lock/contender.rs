@@ -116,7 +116,14 @@ impl Contender {
     /// Leaves the line.
     pub(crate) async fn leave(&mut self, deadline: Instant) -> Result<(), Status> {
         self.kept = true;
-        take_away(&self.host, &self.key, self.place, self.author.clone(), deadline).await
+        take_away(
+            &self.host,
+            &self.key,
+            self.place,
+            self.author.clone(),
+            deadline,
+        )
+        .await
     }
 
     /// `None`: not in line any more. Else whether it is first.
@@ -204,7 +211,8 @@ async fn take_away(
         }],
         otherwise: Vec::new(),
     });
-    host.propose_own(author, String::new(), body, deadline).await?;
+    host.propose_own(author, String::new(), body, deadline)
+        .await?;
     Ok(())
 }
 
@@ -214,13 +222,16 @@ fn own_place(reply: &holdfast_proto::log::v1::Reply) -> Option<Place> {
     let Some(reply::Body::Transact(result)) = &reply.body else {
         return None;
     };
-    result.results.iter().find_map(|result| match &result.result {
-        Some(Done::Range(range)) => range.entries.first().map(|entry| Place {
-            created: entry.created,
-            modified: entry.modified,
-        }),
-        _ => None,
-    })
+    result
+        .results
+        .iter()
+        .find_map(|result| match &result.result {
+            Some(Done::Range(range)) => range.entries.first().map(|entry| Place {
+                created: entry.created,
+                modified: entry.modified,
+            }),
+            _ => None,
+        })
 }
 
 /// The contender's key.

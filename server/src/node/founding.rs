@@ -69,7 +69,10 @@ async fn found(host: &Host, dir: &NodeDir, public_key: Bytes) {
             public_key: public_key.clone(),
         });
         let deadline = Instant::now() + PROPOSAL;
-        if let Err(status) = host.propose_own(host.author(), String::new(), body, deadline).await {
+        if let Err(status) = host
+            .propose_own(host.author(), String::new(), body, deadline)
+            .await
+        {
             tracing::warn!(%status, "the cluster is not formed yet");
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -86,7 +89,10 @@ async fn tell_address(host: &Host, address: &str) {
             role: v1::Role::Unspecified.into(),
         });
         let deadline = Instant::now() + PROPOSAL;
-        match host.propose_own(host.author(), String::new(), body, deadline).await {
+        match host
+            .propose_own(host.author(), String::new(), body, deadline)
+            .await
+        {
             Ok(_) => {
                 tracing::info!(%address, "the node's new address is known");
                 return;
@@ -108,7 +114,8 @@ pub(super) async fn renew_certificate(dir: Arc<NodeDir>, tls: NodeTls, closing: 
             () = closing.cancelled() => return,
         }
         let (dir, tls) = (dir.clone(), tls.clone());
-        let renewed = tokio::task::spawn_blocking(move || dir.renew_if_due(&tls, SystemTime::now()));
+        let renewed =
+            tokio::task::spawn_blocking(move || dir.renew_if_due(&tls, SystemTime::now()));
         match renewed.await {
             Ok(Ok(true)) => tracing::info!("the node's certificate was renewed"),
             Ok(Err(error)) => tracing::warn!(%error, "the node's certificate could not be renewed"),

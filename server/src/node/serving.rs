@@ -69,7 +69,10 @@ impl Serving {
                 LockServer::new(LockService::new(host.clone()))
                     .max_decoding_message_size(limits::MESSAGE_BYTES),
             )
-            .add_service(ClusterServer::new(ClusterService::new(host.clone(), authority)))
+            .add_service(ClusterServer::new(ClusterService::new(
+                host.clone(),
+                authority,
+            )))
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)
@@ -78,7 +81,10 @@ impl Serving {
         let (stopped, end) = (stop.clone().cancelled_owned(), ended.clone());
         tokio::spawn(report(host.clone(), health.clone()));
         let task = tokio::spawn(async move {
-            if let Err(error) = router.serve_with_incoming_shutdown(connections, stopped).await {
+            if let Err(error) = router
+                .serve_with_incoming_shutdown(connections, stopped)
+                .await
+            {
                 tracing::error!(%error, "the services ended");
             }
             end.cancel();
@@ -127,7 +133,11 @@ async fn report(host: Arc<Host>, health: HealthReporter) {
     let mut leaderships = host.replica.leadership();
     loop {
         let serves = leaderships.borrow_and_update().leader.is_some();
-        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if serves {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         set_all(&health, status).await;
         tokio::select! {
             changed = leaderships.changed() => if changed.is_err() { break },

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use holdfast_core::{Changes, State};
 use holdfast_disk::Store;
-use holdfast_proto::{KeyRange, v1::{self, watch_response::Body}};
+use holdfast_proto::{
+    KeyRange,
+    v1::{self, watch_response::Body},
+};
 use tonic::Status;
 
 use super::events::{self, Batch, Older};
@@ -104,7 +107,9 @@ impl Cursor {
     /// What comes next is gone: a snapshot replaces it.
     fn start_over(&mut self, store: &Store, oldest: u64) -> Advance {
         *self = Self::from_snapshot(self.range.clone(), self.previous, store.view());
-        Advance::Deliver(vec![Body::Compacted(v1::WatchCompacted { compacted: oldest })])
+        Advance::Deliver(vec![Body::Compacted(v1::WatchCompacted {
+            compacted: oldest,
+        })])
     }
 
     fn deliver(&mut self, batch: Batch, newest: u64) -> Advance {

@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use holdfast_core::{Change, Located, OlderEvent, ReadError, State};
 use holdfast_disk::Store;
-use holdfast_proto::{KeyRange, v1::{self, event::Type}};
+use holdfast_proto::{
+    KeyRange,
+    v1::{self, event::Type},
+};
 use tonic::Status;
 
 use crate::{convert, kv, status};
@@ -123,7 +126,10 @@ pub(super) fn older(
     };
     let mut batch = Batch::new(revisions.start);
     let mut bytes = 0;
-    for events in changes.events.chunk_by(|one, other| one.now.revision == other.now.revision) {
+    for events in changes
+        .events
+        .chunk_by(|one, other| one.now.revision == other.now.revision)
+    {
         let revision = events[0].now.revision.get();
         let events = events
             .iter()
@@ -144,12 +150,18 @@ fn older_event(store: &Store, event: &OlderEvent, previous: bool) -> Result<v1::
         None => None,
     };
     let before = match &event.before {
-        Some((meta, located)) if previous => {
-            Some(convert::version(&event.key, meta, Some(resolve(store, located)?)))
-        }
+        Some((meta, located)) if previous => Some(convert::version(
+            &event.key,
+            meta,
+            Some(resolve(store, located)?),
+        )),
         _ => None,
     };
-    let kind = if event.now.is_deletion() { Type::Delete } else { Type::Put };
+    let kind = if event.now.is_deletion() {
+        Type::Delete
+    } else {
+        Type::Put
+    };
     Ok(v1::Event {
         r#type: kind.into(),
         entry: Some(convert::version(&event.key, &event.now, value)),
@@ -165,7 +177,13 @@ fn resolve(store: &Store, located: &Located) -> Result<holdfast_proto::Value, St
 }
 
 fn size(event: &v1::Event) -> usize {
-    event.entry.iter().chain(&event.previous).map(convert::size).sum::<usize>() + 16
+    event
+        .entry
+        .iter()
+        .chain(&event.previous)
+        .map(convert::size)
+        .sum::<usize>()
+        + 16
 }
 
 /// A message is closed once it is larger than this …

@@ -18,17 +18,39 @@ async fn three_nodes_agree_and_say_so() {
     nodes.all[1].kv().put(put("a", "1")).await.unwrap();
     let applied = |node: &Node| node.replica().store().applied();
     eventually("all have applied everything", || {
-        nodes.all.iter().all(|node| applied(node) == applied(&nodes.all[0]))
+        nodes
+            .all
+            .iter()
+            .all(|node| applied(node) == applied(&nodes.all[0]))
     })
     .await;
     let status = status(&nodes.all[2]).await;
     assert_eq!(status.members.len(), 3);
-    assert!(status.members.iter().all(|member| member.reachable && member.problem.is_empty()));
-    assert_eq!(status.members.iter().filter(|member| member.leader).count(), 1);
+    assert!(
+        status
+            .members
+            .iter()
+            .all(|member| member.reachable && member.problem.is_empty())
+    );
+    assert_eq!(
+        status.members.iter().filter(|member| member.leader).count(),
+        1
+    );
     let hash = &status.members[0].state_hash;
-    assert!(!hash.is_empty() && status.members.iter().all(|member| member.state_hash == *hash));
+    assert!(
+        !hash.is_empty()
+            && status
+                .members
+                .iter()
+                .all(|member| member.state_hash == *hash)
+    );
     assert_eq!(status.problems, Vec::<String>::new());
-    assert!(status.limits.iter().any(|limit| limit.name == "state" && limit.used > 0));
+    assert!(
+        status
+            .limits
+            .iter()
+            .any(|limit| limit.name == "state" && limit.used > 0)
+    );
     nodes.shutdown().await;
 }
 
@@ -37,13 +59,25 @@ async fn leadership_moves_on_request_and_when_its_holder_stops() {
     let mut nodes = Nodes::three().await;
     let (leader, follower) = nodes.leader_and_follower();
     let to = follower.replica().id().0;
-    let moved = leader.cluster().transfer_leader(v1::TransferLeaderRequest { to }).await.unwrap();
+    let moved = leader
+        .cluster()
+        .transfer_leader(v1::TransferLeaderRequest { to })
+        .await
+        .unwrap();
     assert_eq!(moved.into_inner().leader, to);
     let nobody = v1::TransferLeaderRequest { to: 99 };
-    let refused = follower.cluster().transfer_leader(nobody).await.unwrap_err();
+    let refused = follower
+        .cluster()
+        .transfer_leader(nobody)
+        .await
+        .unwrap_err();
     assert_eq!(reason(&refused), "member_missing");
 
-    let leading = nodes.all.iter().position(|node| node.replica().id().0 == to).unwrap();
+    let leading = nodes
+        .all
+        .iter()
+        .position(|node| node.replica().id().0 == to)
+        .unwrap();
     let stopped = nodes.all.remove(leading);
     let path = stopped.dir().path().to_owned();
     stopped.shutdown().await;
@@ -58,18 +92,33 @@ async fn a_member_is_promoted_and_removed_for_good() {
     let mut nodes = Nodes::one().await;
     nodes.join("n2", v1::Role::Learner).await;
     let (first, second) = (&nodes.all[0], &nodes.all[1]);
-    assert!(!first.replica().status().voters.contains(&second.replica().id()));
+    assert!(
+        !first
+            .replica()
+            .status()
+            .voters
+            .contains(&second.replica().id())
+    );
     let id = second.replica().id().0;
     let promote = v1::PromoteRequest { id, request: None };
     first.cluster().promote(promote).await.unwrap();
     assert_eq!(first.replica().status().voters.len(), 2);
     let remove = v1::RemoveRequest { id, request: None };
     second.cluster().remove(remove.clone()).await.unwrap();
-    eventually("one voter is left", || first.replica().status().voters.len() == 1).await;
+    eventually("one voter is left", || {
+        first.replica().status().voters.len() == 1
+    })
+    .await;
     let again = first.cluster().remove(remove).await.unwrap_err();
     assert_eq!(reason(&again), "member_missing");
-    let last = v1::RemoveRequest { id: 1, request: None };
-    assert_eq!(reason(&first.cluster().remove(last).await.unwrap_err()), "not_possible");
+    let last = v1::RemoveRequest {
+        id: 1,
+        request: None,
+    };
+    assert_eq!(
+        reason(&first.cluster().remove(last).await.unwrap_err()),
+        "not_possible"
+    );
     nodes.shutdown().await;
 }
 
@@ -97,12 +146,24 @@ async fn joining_is_refused_in_words_for_each_thing_that_can_be_wrong() {
         request
     };
     for (request, expected) in [
-        (with(|request| request.token = "hf1-x".to_owned()), "token_invalid"),
+        (
+            with(|request| request.token = "hf1-x".to_owned()),
+            "token_invalid",
+        ),
         (with(|request| request.name = "N 2".to_owned()), "invalid"),
         (with(|request| request.name = "n1".to_owned()), "name_taken"),
-        (with(|request| request.address = "nowhere".to_owned()), "invalid"),
-        (with(|request| request.node_time_ms -= 6 * 60 * 1_000), "clock_off"),
-        (with(|request| request.certificate_request.clear()), "invalid"),
+        (
+            with(|request| request.address = "nowhere".to_owned()),
+            "invalid",
+        ),
+        (
+            with(|request| request.node_time_ms -= 6 * 60 * 1_000),
+            "clock_off",
+        ),
+        (
+            with(|request| request.certificate_request.clear()),
+            "invalid",
+        ),
     ] {
         let refused = node.cluster().join(request).await.unwrap_err();
         assert_eq!(reason(&refused), expected, "{}", refused.message());
@@ -125,13 +186,21 @@ async fn health_and_reflection_are_served_and_peers_methods_are_not_for_clients(
         service: "holdfast.v1.Kv".to_owned(),
     };
     let status = health.check(check).await.unwrap().into_inner().status();
-    assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::Serving);
+    assert_eq!(
+        status,
+        tonic_health::pb::health_check_response::ServingStatus::Serving
+    );
     assert!(!DESCRIPTORS.is_empty());
     let mut peer = holdfast_proto::peer::v1::node_client::NodeClient::new(node.channel());
     let refused = peer
-        .state_hash(Request::new(holdfast_proto::peer::v1::StateHashRequest { index: 0 }))
+        .state_hash(Request::new(holdfast_proto::peer::v1::StateHashRequest {
+            index: 0,
+        }))
         .await
         .unwrap_err();
-    assert_eq!((refused.code(), reason(&refused)), (Code::PermissionDenied, "not_allowed"));
+    assert_eq!(
+        (refused.code(), reason(&refused)),
+        (Code::PermissionDenied, "not_allowed")
+    );
     nodes.shutdown().await;
 }

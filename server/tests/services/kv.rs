@@ -28,8 +28,14 @@ async fn reads_and_writes_of_one_node() {
         ..put("a", "2")
     };
     let refused = kv.put(stale).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "conflict"));
-    assert_eq!(refused.metadata().get("holdfast-found").unwrap(), &written.revision.to_string());
+    assert_eq!(
+        (refused.code(), reason(&refused)),
+        (Code::FailedPrecondition, "conflict")
+    );
+    assert_eq!(
+        refused.metadata().get("holdfast-found").unwrap(),
+        &written.revision.to_string()
+    );
 
     let delete = v1::DeleteRequest {
         range: single("a"),
@@ -56,7 +62,10 @@ async fn a_range_comes_in_pages_at_one_revision() {
         ..v1::RangeRequest::default()
     };
     let page = kv.range(first.clone()).await.unwrap().into_inner();
-    assert!(page.more && page.entries.len() < 6, "one message cannot hold them");
+    assert!(
+        page.more && page.entries.len() < 6,
+        "one message cannot hold them"
+    );
     assert_eq!(page.count, 6);
     // What is written now is not in the pages that follow.
     kv.put(put("big/5", "changed")).await.unwrap();
@@ -91,7 +100,12 @@ async fn a_range_comes_in_pages_at_one_revision() {
 async fn the_past_is_read_compared_and_brought_back() {
     let nodes = Nodes::one().await;
     let mut kv = nodes.all[0].kv();
-    let then = kv.put(put("p/a", "old")).await.unwrap().into_inner().revision;
+    let then = kv
+        .put(put("p/a", "old"))
+        .await
+        .unwrap()
+        .into_inner()
+        .revision;
     kv.put(put("p/a", "new")).await.unwrap();
     kv.put(put("p/b", "added")).await.unwrap();
 
@@ -108,7 +122,12 @@ async fn the_past_is_read_compared_and_brought_back() {
         from: then,
         to: 0,
     };
-    let differences = kv.diff(diff.clone()).await.unwrap().into_inner().differences;
+    let differences = kv
+        .diff(diff.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .differences;
     assert_eq!(differences.len(), 2);
     assert!(differences[0].before.is_some() && differences[1].before.is_none());
 
@@ -119,7 +138,14 @@ async fn the_past_is_read_compared_and_brought_back() {
     };
     let done = kv.rollback(rollback.clone()).await.unwrap().into_inner();
     assert_eq!(done.changed, 2);
-    assert!(kv.diff(diff).await.unwrap().into_inner().differences.is_empty());
+    assert!(
+        kv.diff(diff)
+            .await
+            .unwrap()
+            .into_inner()
+            .differences
+            .is_empty()
+    );
     let again = kv.rollback(rollback).await.unwrap().into_inner();
     assert_eq!((again.changed, again.revision), (0, 0), "it is so already");
 
@@ -140,7 +166,12 @@ async fn the_past_is_read_compared_and_brought_back() {
 async fn a_rollback_of_too_many_keys_changes_nothing_and_says_what_to_do() {
     let nodes = Nodes::one().await;
     let mut kv = nodes.all[0].kv();
-    let then = kv.put(put("first", "1")).await.unwrap().into_inner().revision;
+    let then = kv
+        .put(put("first", "1"))
+        .await
+        .unwrap()
+        .into_inner()
+        .revision;
     for block in 0..2 {
         let then = (0..300)
             .map(|number| v1::Operation {
@@ -169,7 +200,11 @@ async fn a_rollback_of_too_many_keys_changes_nothing_and_says_what_to_do() {
     };
     let refused = kv.rollback(rollback).await.unwrap_err();
     assert_eq!(reason(&refused), "too_many");
-    assert!(refused.message().contains("narrower"), "{}", refused.message());
+    assert!(
+        refused.message().contains("narrower"),
+        "{}",
+        refused.message()
+    );
     nodes.shutdown().await;
 }
 
@@ -182,9 +217,27 @@ async fn bad_requests_are_refused_with_a_reason() {
         (put("", "x"), "invalid"),
         (put(&long, "x"), "too_large"),
         (put("k", &"x".repeat(limits::VALUE_BYTES + 1)), "too_large"),
-        (v1::PutRequest { value: None, ..put("k", "") }, "invalid"),
-        (v1::PutRequest { lease: 7, ..put("k", "x") }, "lease_missing"),
-        (v1::PutRequest { note: "n".repeat(limits::NOTE_BYTES + 1), ..put("k", "x") }, "too_large"),
+        (
+            v1::PutRequest {
+                value: None,
+                ..put("k", "")
+            },
+            "invalid",
+        ),
+        (
+            v1::PutRequest {
+                lease: 7,
+                ..put("k", "x")
+            },
+            "lease_missing",
+        ),
+        (
+            v1::PutRequest {
+                note: "n".repeat(limits::NOTE_BYTES + 1),
+                ..put("k", "x")
+            },
+            "too_large",
+        ),
     ] {
         let refused = kv.put(request).await.unwrap_err();
         assert_eq!(reason(&refused), expected, "{}", refused.message());
@@ -196,16 +249,24 @@ async fn bad_requests_are_refused_with_a_reason() {
         ..v1::RangeRequest::default()
     };
     let future = kv.range(range(1_000, 0)).await.unwrap_err();
-    assert_eq!((future.code(), reason(&future)), (Code::OutOfRange, "future"));
+    assert_eq!(
+        (future.code(), reason(&future)),
+        (Code::OutOfRange, "future")
+    );
     let unknown = kv.range(range(0, 9)).await.unwrap_err();
     assert_eq!(reason(&unknown), "invalid");
     let nothing = kv.range(v1::RangeRequest::default()).await.unwrap_err();
     assert_eq!(reason(&nothing), "invalid");
 
     let mut foreign = tonic::Request::new(put("k", "x"));
-    foreign.metadata_mut().insert("holdfast-cluster", "another".parse().unwrap());
+    foreign
+        .metadata_mut()
+        .insert("holdfast-cluster", "another".parse().unwrap());
     let refused = kv.put(foreign).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "wrong_cluster"));
+    assert_eq!(
+        (refused.code(), reason(&refused)),
+        (Code::FailedPrecondition, "wrong_cluster")
+    );
     nodes.shutdown().await;
 }
 

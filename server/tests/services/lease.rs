@@ -12,12 +12,22 @@ pub(crate) async fn grant(node: &Node, ttl_ms: u64) -> u64 {
         ttl_ms,
         ..v1::LeaseGrantRequest::default()
     };
-    node.lease().grant(request).await.unwrap().into_inner().lease
+    node.lease()
+        .grant(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .lease
 }
 
 async fn renew(node: &Node, lease: u64) -> u64 {
     let requests = tokio_stream::iter([v1::LeaseKeepAliveRequest { lease }]);
-    let mut answers = node.lease().keep_alive(requests).await.unwrap().into_inner();
+    let mut answers = node
+        .lease()
+        .keep_alive(requests)
+        .await
+        .unwrap()
+        .into_inner();
     answers.message().await.unwrap().expect("an answer").ttl_ms
 }
 
@@ -47,9 +57,18 @@ async fn keys_live_as_long_as_their_lease_is_renewed() {
     }
     assert!(is_there(follower, "alive").await);
     let ask = v1::LeaseTimeToLiveRequest { lease, keys: true };
-    let left = follower.lease().time_to_live(ask).await.unwrap().into_inner();
+    let left = follower
+        .lease()
+        .time_to_live(ask)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((left.ttl_ms, left.keys.len()), (1_000, 1));
-    assert!((1..=1_000).contains(&left.remaining_ms), "{}", left.remaining_ms);
+    assert!(
+        (1..=1_000).contains(&left.remaining_ms),
+        "{}",
+        left.remaining_ms
+    );
 
     let deadline = Instant::now() + PATIENCE;
     while is_there(follower, "alive").await {
@@ -70,13 +89,24 @@ async fn leases_are_granted_listed_and_revoked_with_their_keys() {
         ..put("bound", "x")
     };
     node.kv().put(bound).await.unwrap();
-    let leases = node.lease().list(v1::LeaseListRequest {}).await.unwrap().into_inner().leases;
+    let leases = node
+        .lease()
+        .list(v1::LeaseListRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .leases;
     assert_eq!(leases, [lease]);
     let revoke = v1::LeaseRevokeRequest {
         lease,
         ..v1::LeaseRevokeRequest::default()
     };
-    let revoked = node.lease().revoke(revoke.clone()).await.unwrap().into_inner();
+    let revoked = node
+        .lease()
+        .revoke(revoke.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(revoked.deleted, 1);
     assert!(!is_there(node, "bound").await);
     let gone = node.lease().revoke(revoke).await.unwrap_err();

@@ -46,16 +46,29 @@ async fn a_lock_passes_on_with_a_rising_token() {
     assert_eq!(again.token, first.token, "who holds keeps the token");
     let busy = acquire(node, two, false).await.unwrap();
     assert!(!busy.held);
-    assert_eq!(contenders(node), 1, "who does not wait does not stand in line");
+    assert_eq!(
+        contenders(node),
+        1,
+        "who does not wait does not stand in line"
+    );
 
     let mut lock = node.lock();
     let (second, released) = tokio::join!(acquire(node, two, true), async {
         eventually("the second waits", || contenders(node) == 2).await;
-        lock.release(release(one, first.token)).await.unwrap().into_inner().released
+        lock.release(release(one, first.token))
+            .await
+            .unwrap()
+            .into_inner()
+            .released
     });
     assert!(released);
     assert!(second.unwrap().token > first.token);
-    let stale = node.lock().release(release(one, first.token)).await.unwrap().into_inner();
+    let stale = node
+        .lock()
+        .release(release(one, first.token))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(!stale.released);
     nodes.shutdown().await;
 }
@@ -76,14 +89,26 @@ async fn who_gives_up_waiting_leaves_the_line() {
 async fn a_lock_needs_a_name_a_lease_and_a_token() {
     let nodes = Nodes::one().await;
     let node = &nodes.all[0];
-    assert_eq!(reason(&acquire(node, 0, true).await.unwrap_err()), "invalid");
-    assert_eq!(reason(&acquire(node, 77, true).await.unwrap_err()), "lease_missing");
+    assert_eq!(
+        reason(&acquire(node, 0, true).await.unwrap_err()),
+        "invalid"
+    );
+    assert_eq!(
+        reason(&acquire(node, 77, true).await.unwrap_err()),
+        "lease_missing"
+    );
     let nameless = v1::LockAcquireRequest {
         lease: 1,
         ..v1::LockAcquireRequest::default()
     };
-    assert_eq!(reason(&node.lock().acquire(nameless).await.unwrap_err()), "invalid");
-    assert_eq!(reason(&node.lock().release(release(1, 0)).await.unwrap_err()), "invalid");
+    assert_eq!(
+        reason(&node.lock().acquire(nameless).await.unwrap_err()),
+        "invalid"
+    );
+    assert_eq!(
+        reason(&node.lock().release(release(1, 0)).await.unwrap_err()),
+        "invalid"
+    );
     nodes.shutdown().await;
 }
 
@@ -94,7 +119,12 @@ async fn an_election_has_one_leader_whom_observers_follow() {
     let name = v1::LeaderRequest {
         name: "job".to_owned(),
     };
-    let mut observed = node.lock().observe(name.clone()).await.unwrap().into_inner();
+    let mut observed = node
+        .lock()
+        .observe(name.clone())
+        .await
+        .unwrap()
+        .into_inner();
     let mut next = async || {
         let next = tokio::time::timeout(PATIENCE, observed.message()).await;
         next.expect("in time").unwrap().expect("it goes on").leader
@@ -118,10 +148,20 @@ async fn an_election_has_one_leader_whom_observers_follow() {
     };
     node.lock().proclaim(proclaim(elected.token)).await.unwrap();
     assert_eq!(next().await.unwrap().value, text("moved"));
-    let stale = node.lock().proclaim(proclaim(elected.token + 1)).await.unwrap_err();
+    let stale = node
+        .lock()
+        .proclaim(proclaim(elected.token + 1))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&stale), "conflict");
-    node.lock().resign(release(lease, elected.token)).await.unwrap();
+    node.lock()
+        .resign(release(lease, elected.token))
+        .await
+        .unwrap();
     assert_eq!(next().await, None);
-    assert_eq!(node.lock().leader(name).await.unwrap().into_inner().leader, None);
+    assert_eq!(
+        node.lock().leader(name).await.unwrap().into_inner().leader,
+        None
+    );
     nodes.shutdown().await;
 }

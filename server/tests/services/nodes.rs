@@ -57,7 +57,10 @@ impl Nodes {
             nodes.join(name, v1::Role::Voter).await;
         }
         let status = || nodes.all[0].replica().status();
-        eventually("three voters", || status().voters.len() == 3 && !status().changing).await;
+        eventually("three voters", || {
+            status().voters.len() == 3 && !status().changing
+        })
+        .await;
         nodes
     }
 
@@ -92,12 +95,22 @@ impl Nodes {
 
     /// The node that leads, and another one.
     pub(crate) fn leader_and_follower(&self) -> (&Node, &Node) {
-        let leader = self.all[0].replica().status().leader.expect("there is a leader");
+        let leader = self.all[0]
+            .replica()
+            .status()
+            .leader
+            .expect("there is a leader");
         let leads = |node: &&Node| node.replica().id() == leader;
         let follows = |node: &&Node| node.replica().id() != leader;
         (
-            self.all.iter().find(leads).expect("the leader is one of us"),
-            self.all.iter().find(follows).expect("there is another node"),
+            self.all
+                .iter()
+                .find(leads)
+                .expect("the leader is one of us"),
+            self.all
+                .iter()
+                .find(follows)
+                .expect("there is another node"),
         )
     }
 
@@ -110,7 +123,9 @@ impl Nodes {
 
 async fn start(dir: NodeDir) -> Node {
     let node = Node::start(dir).await.unwrap();
-    tokio::time::timeout(PATIENCE, node.ready()).await.expect("the node serves in time");
+    tokio::time::timeout(PATIENCE, node.ready())
+        .await
+        .expect("the node serves in time");
     node
 }
 

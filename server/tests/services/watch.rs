@@ -22,7 +22,12 @@ impl Watch {
             request: Some(Asked::Create(create)),
         };
         requests.send(watch).await.unwrap();
-        let responses = node.watch().watch(ReceiverStream::new(sent)).await.unwrap().into_inner();
+        let responses = node
+            .watch()
+            .watch(ReceiverStream::new(sent))
+            .await
+            .unwrap()
+            .into_inner();
         let mut watch = Self {
             requests,
             responses,
@@ -34,7 +39,10 @@ impl Watch {
     async fn next(&mut self) -> Result<Body, Status> {
         let next = tokio::time::timeout(PATIENCE, self.responses.message());
         let response = next.await.expect("an answer in time")?;
-        Ok(response.expect("the stream goes on").body.expect("it says something"))
+        Ok(response
+            .expect("the stream goes on")
+            .body
+            .expect("it says something"))
     }
 
     async fn events(&mut self) -> v1::WatchEvents {
@@ -143,7 +151,13 @@ async fn progress_comes_when_asked_for_and_is_never_ahead() {
     let nodes = Nodes::one().await;
     let node = &nodes.all[0];
     let mut watch = Watch::begin(node, all_of("w/")).await;
-    let newest = node.kv().put(put("elsewhere", "x")).await.unwrap().into_inner().revision;
+    let newest = node
+        .kv()
+        .put(put("elsewhere", "x"))
+        .await
+        .unwrap()
+        .into_inner()
+        .revision;
     let ask = v1::WatchRequest {
         request: Some(Asked::Progress(v1::WatchProgressRequest {})),
     };
@@ -166,6 +180,9 @@ async fn a_node_that_stops_sends_its_watchers_elsewhere() {
     let mut watch = Watch::begin(&nodes.all[0], all_of("w/")).await;
     let stopping = tokio::spawn(nodes.shutdown());
     let status = watch.next().await.unwrap_err();
-    assert_eq!((status.code(), reason(&status)), (tonic::Code::Unavailable, "shutting_down"));
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (tonic::Code::Unavailable, "shutting_down")
+    );
     stopping.await.unwrap();
 }
