@@ -262,7 +262,6 @@ async fn open(options: &ReplicaOptions) -> Result<(Log, Store, Option<Bytes>), S
     let opened = spawn_blocking(move || {
         let log = Log::open(&dir, LogOptions::default())?;
         let (store, recovered) = Store::open(&dir, StoreOptions::default())?;
-        recovered.check(&dir, &log.state())?;
         Ok::<_, holdfast_disk::OpenError>((log, store, recovered))
     })
     .await
