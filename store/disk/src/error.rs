@@ -56,14 +56,17 @@ pub enum OpenError {
     },
     /// The log begins behind the newest archive that can be read.
     #[error(
-        "{path}: the newest readable archive ends at entry {archive}, but the log begins at \
-         {first}; remove this node from the cluster and join it anew under another name"
+        "{path}: the log begins at entry {first}, and {}; {REJOIN}",
+        match .archive {
+            Some(archive) => format!("the newest readable archive ends at {archive}"),
+            None => "no archive can be read".to_owned(),
+        }
     )]
     Gap {
         /// The data folder.
         path: PathBuf,
-        /// Last entry of the archive.
-        archive: u64,
+        /// Last entry of the archive; `None`: there is none.
+        archive: Option<u64>,
         /// First entry of the log.
         first: u64,
     },

@@ -19,8 +19,9 @@ use bytes::Bytes;
 use holdfast_core::{
     Command, Context, Located, Outcome, Reason, Refusal, Reply, State, StateHash, VersionId, apply,
 };
-use holdfast_proto::Value;
+use holdfast_proto::{Value, log::v1::SnapshotMeta};
 use parking_lot::{Mutex, RwLock};
+use prost::Message as _;
 use tokio::sync::watch;
 
 use self::hashes::Hashes;
@@ -28,6 +29,7 @@ pub use self::job::ArchiveJob;
 use crate::{
     archive::{ArchiveError, ArchiveFile, Archives, IncomingArchive},
     error::OpenError,
+    log::LogState,
     past::{
         Past, PastError, PastFault, PastStatus,
         condition::{Condition, boot_id},
@@ -60,6 +62,28 @@ pub struct Recovered {
     pub meta: Option<Bytes>,
     /// The last command that the archive holds; 0: none.
     pub archive_index: u64,
+}
+
+impl Recovered {
+    /// Whether the log goes on where the archive ends, or earlier. An older archive may have taken
+    /// the place of a damaged one, or somebody may have removed one.
+    pub fn check(&self, dir: &Path, log: &LogState) -> Result<(), OpenError> {
+        let meta = self.meta.clone().map(SnapshotMeta::decode);
+        let meta = meta.transpose().map_err(|error| {
+            OpenError::damaged(dir, format!("its archive's description: {error}"))
+        })?;
+        let archive = meta.and_then(|meta| meta.last_applied).map(|id| id.index);
+        match log.purged {
+            Some(purged) if archive.is_none_or(|archive| archive < purged.index) => {
+                Err(OpenError::Gap {
+                    path: dir.to_owned(),
+                    archive,
+                    first: purged.index + 1,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The store; clones share it.

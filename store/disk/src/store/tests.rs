@@ -9,11 +9,15 @@ use bytes::Bytes;
 use holdfast_core::{
     Body, Command, Context, LeaseChoice, Put, PutOperation, Refusal, State, VersionId,
 };
-use holdfast_proto::{Key, Revision, Timestamp, Value};
+use holdfast_proto::{
+    Key, Revision, Timestamp, Value,
+    log::v1::{LogId, SnapshotMeta},
+};
+use prost::Message as _;
 
-use super::{Store, StoreOptions};
+use super::{Recovered, Store, StoreOptions};
 use crate::{
-    ArchiveError, OpenError, PastError, PastStatus,
+    ArchiveError, LogPosition, LogState, OpenError, PastError, PastStatus,
     past::{Past, PastFault, PastRow, sled::SledPast},
     testing::eventually,
 };
@@ -440,4 +444,40 @@ fn an_unreadable_command_is_refused_and_changes_nothing() {
     assert!(replies[0].refusal().is_some());
     assert_eq!(store.view().hash(), State::new().hash());
     assert_eq!(store.applied(), 1);
+}
+
+#[test]
+fn a_log_that_begins_behind_every_archive_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let last_applied = Some(LogId {
+        term: 1,
+        node: 1,
+        index: 42,
+    });
+    let meta = SnapshotMeta {
+        last_applied,
+        ..SnapshotMeta::default()
+    };
+    let some = Recovered {
+        meta: Some(meta.encode_to_vec().into()),
+        archive_index: 40,
+    };
+    let log = |index| LogState {
+        purged: Some(LogPosition {
+            term: 1,
+            node: 1,
+            index,
+        }),
+        ..LogState::default()
+    };
+    some.check(dir.path(), &log(42)).unwrap();
+    Recovered::default()
+        .check(dir.path(), &LogState::default())
+        .unwrap();
+    for (recovered, purged) in [(some, 43), (Recovered::default(), 0)] {
+        let error = recovered.check(dir.path(), &log(purged)).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains(dir.path().to_str().unwrap()), "{told}");
+        assert!(told.contains("join it anew"), "{told}");
+    }
 }
