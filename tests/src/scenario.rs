@@ -39,16 +39,20 @@ impl Scene {
 pub async fn run(
     options: ClusterOptions,
     load: LoadOptions,
-    act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+    mut act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
 ) -> History {
-    let seed = seed();
-    // From here on a panic unwinds past the cluster, whose folder stays then.
-    let (cluster, outcome) = play(options, load, seed, act).await;
-    match outcome {
-        Ok(history) => history,
-        Err(error) => {
-            let folder = cluster.folder().path().display();
-            panic!("seed {seed} (HOLDFAST_SEED), evidence in {folder}: {error:?}")
+    let began = Instant::now();
+    loop {
+        let seed = seed();
+        // From here on a panic unwinds past the cluster, whose folder stays then.
+        let (cluster, outcome) = play(options.clone(), load.clone(), seed, &mut act).await;
+        match outcome {
+            Ok(history) if began.elapsed() >= soak() => return history,
+            Ok(_) => {}
+            Err(error) => {
+                let folder = cluster.folder().path().display();
+                panic!("seed {seed} (HOLDFAST_SEED), evidence in {folder}: {error:?}")
+            }
         }
     }
 }
@@ -57,16 +61,16 @@ pub async fn run(
 pub async fn attempt(
     options: ClusterOptions,
     load: LoadOptions,
-    act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+    mut act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
 ) -> anyhow::Result<History> {
-    play(options, load, seed(), act).await.1
+    play(options, load, seed(), &mut act).await.1
 }
 
 async fn play(
     options: ClusterOptions,
     load: LoadOptions,
     seed: u64,
-    mut act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+    act: &mut impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
 ) -> (Cluster, anyhow::Result<History>) {
     let options = ClusterOptions { seed, ..options };
     let cluster = Cluster::start_with(options)
@@ -101,7 +105,8 @@ async fn play(
                 .progress(WARM)
                 .await
                 .context("after all was mended")?;
-            if began.elapsed() >= soak() {
+            // No longer than the history of a key is kept: the checker wants all of it.
+            if began.elapsed() >= soak().min(LONGEST) {
                 break;
             }
         }
@@ -141,5 +146,7 @@ pub fn seed() -> u64 {
         .unwrap_or_else(|| rand::random_range(0..1_000_000))
 }
 
+/// A soak begins with a new cluster after so long.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Acknowledged writes before, between and after faults.
 const WARM: usize = 100;

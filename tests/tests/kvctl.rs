@@ -1,6 +1,8 @@
 //! `kvctl` as a user runs it: every command, against a real cluster, with its output as people,
 //! programs and pipes get it.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -80,10 +80,11 @@ async fn a_node_far_behind_gets_an_archive_when_the_log_is_gone() {
         scene.fault(format!("node {follower} is away while the log is cut"));
         scene.cluster.kill(follower);
         let leader = scene.cluster.leader(&scene.client).await?;
-        let mut first = 0;
+        let (mut first, mut number) = (0, 0);
         while first <= was.log_last {
-            // Values large enough that archives are due soon.
-            for number in 0..8 {
+            // Large values, so that archives are due soon; new keys, so that no history is dropped.
+            for _ in 0..8 {
+                number += 1;
                 let key = format!("ballast/{number}");
                 scene
                     .client

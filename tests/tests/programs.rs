@@ -1,6 +1,8 @@
 //! `kvd dev` and `kvd demo` as a newcomer runs them: they show what they promise, and leave
 //! nothing behind, however they end.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,5 +1,7 @@
 //! What a client holds on to while servers come and go: watches, mirrors, leases and locks.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
 use std::time::{Duration, Instant};
 
 use holdfast_client::{

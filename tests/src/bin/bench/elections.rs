@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Counts terms that passed during each.
-pub async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
+pub(crate) async fn measure(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     report.title("Elections without a cause");
     disk_stalls(report).await?;
     archives(report, seconds).await?;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// SIGKILL of the leader.
-pub async fn killed(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn killed(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
     report.title("Gap between acknowledged writes after SIGKILL of the leader");
     let mut cluster = Cluster::start().await?;
     let client = cluster.client().await?;
@@ -43,7 +43,7 @@ pub async fn killed(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
 }
 
 /// Leadership handed over on purpose.
-pub async fn handed_over(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn handed_over(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
     report.title("Gap between acknowledged writes in a planned transfer");
     let cluster = Cluster::start().await?;
     let client = cluster.client().await?;

@@ -5,19 +5,19 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use holdfast_client::{Client, Key, Operation, Transaction, Value};
 
 /// The key of a number.
-pub fn key(number: u64) -> String {
+pub(crate) fn key(number: u64) -> String {
     format!("bench/{number:08}")
 }
 
 /// A value of so many bytes, which does not compress.
-pub fn value(bytes: usize) -> Value {
+pub(crate) fn value(bytes: usize) -> Value {
     let mut value = vec![0; bytes];
     rand::fill(&mut value[..]);
     Value::Bytes(Bytes::from(value))
 }
 
 /// Puts the keys of `numbers`, 256 a transaction, a few transactions at a time.
-pub async fn fill(
+pub(crate) async fn fill(
     client: &Client,
     numbers: std::ops::Range<u64>,
     value_bytes: usize,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Writes of 300 B to random keys by 64 clients, at 1k, 10k, 100k and 1M keys.
-pub async fn measure(report: &mut Report, seconds: u64, most: u64) -> anyhow::Result<()> {
+pub(crate) async fn measure(report: &mut Report, seconds: u64, most: u64) -> anyhow::Result<()> {
     report.title("Growth: 64 clients write 300 B to random keys");
     let mut cluster = Cluster::start().await?;
     let client = cluster.client().await?;

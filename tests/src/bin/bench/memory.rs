@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Idle, then with 100,000 keys of 300 B; then restarts, if asked for.
-pub async fn measure(report: &mut Report, restart: bool) -> anyhow::Result<()> {
+pub(crate) async fn measure(report: &mut Report, restart: bool) -> anyhow::Result<()> {
     report.title("Resident memory of a node (the largest of the three)");
     let mut cluster = Cluster::start().await?;
     let client = cluster.client().await?;
@@ -43,7 +43,7 @@ pub async fn measure(report: &mut Report, restart: bool) -> anyhow::Result<()> {
 }
 
 /// The most that any node keeps.
-pub fn resident(cluster: &mut Cluster) -> anyhow::Result<u64> {
+pub(crate) fn resident(cluster: &mut Cluster) -> anyhow::Result<u64> {
     let mut most = 0;
     for node in cluster.running() {
         most = most.max(cluster.process(node).resident_bytes()?);

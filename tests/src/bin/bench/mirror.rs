@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Nanoseconds of a get, on one thread, over a thousand keys.
-pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn measure(report: &mut Report) -> anyhow::Result<()> {
     report.title("Mirror reads");
     let cluster = Cluster::start().await?;
     let client = cluster.client().await?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// What a figure must reach.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub(crate) enum Target {
     /// This or less.
     AtMost(f64),
     /// This or more.
@@ -39,14 +39,14 @@ struct Figure {
 
 /// All figures of a run.
 #[derive(Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     machine: String,
     figures: Vec<Figure>,
 }
 
 impl Report {
     /// An empty one; prints what machine this is.
-    pub fn new(machine: String) -> Self {
+    pub(crate) fn new(machine: String) -> Self {
         println!("{machine}");
         Self {
             machine,
@@ -55,12 +55,12 @@ impl Report {
     }
 
     /// Begins a table.
-    pub fn title(&self, title: &str) {
+    pub(crate) fn title(&self, title: &str) {
         println!("\n{title}");
     }
 
     /// Adds and prints one figure.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         bench: &'static str,
         name: impl Into<String>,
@@ -95,7 +95,13 @@ impl Report {
     }
 
     /// Adds the median and the worst of some durations, in ms.
-    pub fn gaps(&mut self, bench: &'static str, gaps: &mut [Duration], median: f64, worst: f64) {
+    pub(crate) fn gaps(
+        &mut self,
+        bench: &'static str,
+        gaps: &mut [Duration],
+        median: f64,
+        worst: f64,
+    ) {
         gaps.sort_unstable();
         let ms = |gap: Duration| gap.as_secs_f64() * 1e3;
         let Some(longest) = gaps.last() else { return };
@@ -118,12 +124,12 @@ impl Report {
     }
 
     /// Writes everything as JSON.
-    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
     }
 
     /// How many targets were missed.
-    pub fn missed(&self) -> usize {
+    pub(crate) fn missed(&self) -> usize {
         self.figures
             .iter()
             .filter(|figure| figure.met == Some(false))
@@ -132,17 +138,17 @@ impl Report {
 }
 
 /// Latencies from a microsecond to a minute, three digits.
-pub fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order")
 }
 
 /// A quantile in ms.
-pub fn quantile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+pub(crate) fn quantile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
 }
 
 /// Megabytes of bytes.
-pub fn megabytes(bytes: u64) -> f64 {
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 

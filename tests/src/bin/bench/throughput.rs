@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Puts of 256 B.
-pub async fn writes(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
+pub(crate) async fn writes(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     report.title("Writes of 256 B");
     let cluster = Cluster::start().await?;
     for clients in [1, 64, 256] {
@@ -38,7 +38,7 @@ pub async fn writes(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
 }
 
 /// Gets of keys that are there.
-pub async fn reads(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
+pub(crate) async fn reads(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
     report.title("Reads of 256 B");
     let cluster = Cluster::start().await?;
     fill::fill(&cluster.client().await?, 0..KEYS, 256).await?;
@@ -72,17 +72,17 @@ pub async fn reads(report: &mut Report, seconds: u64) -> anyhow::Result<()> {
 }
 
 /// What a measurement of throughput found.
-pub struct Figures {
+pub(crate) struct Figures {
     /// Requests a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Microseconds of each.
-    pub latencies: Histogram<u64>,
+    pub(crate) latencies: Histogram<u64>,
     failed: u64,
 }
 
 impl Figures {
     /// Prints them, with targets for the rate and the median.
-    pub fn add(
+    pub(crate) fn add(
         &self,
         report: &mut Report,
         bench: &'static str,
@@ -115,7 +115,7 @@ impl Figures {
 
 /// What the clients send.
 #[derive(Clone, Copy)]
-pub enum Request {
+pub(crate) enum Request {
     /// A put of so many bytes to one of so many keys.
     Put { keys: u64, bytes: usize },
     /// A get of a key that is there.
@@ -145,7 +145,7 @@ impl Request {
 }
 
 /// Sends the same request from so many clients, one after the other each.
-pub async fn run(
+pub(crate) async fn run(
     cluster: &Cluster,
     clients: usize,
     seconds: u64,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Delivery to each of 100 clients, after the put's return.
-pub async fn measure(report: &mut Report, puts: usize) -> anyhow::Result<()> {
+pub(crate) async fn measure(report: &mut Report, puts: usize) -> anyhow::Result<()> {
     report.title("A put seen by 100 watching clients, after the put returned");
     let cluster = Cluster::start().await?;
     let writer = cluster.client().await?;
