@@ -22,6 +22,8 @@
 
 mod archive;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 #[cfg(test)]
 mod faulty;
 mod log;

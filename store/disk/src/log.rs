@@ -281,6 +281,18 @@ impl Log {
             // Half of it may be in the buffer: nothing after it can be trusted.
             return done(Err(self.shared.fail(&error.to_string())));
         }
+        #[cfg(feature = "faults")]
+        if crate::faults::acknowledges_before_sync() {
+            drop(writer);
+            done(Ok(()));
+            self.shared.wait(Box::new(drop));
+            let shared = Arc::clone(&self.shared);
+            std::thread::spawn(move || {
+                std::thread::sleep(crate::faults::LATER);
+                shared.flush();
+            });
+            return;
+        }
         // In line before the lock goes, so that callbacks come in the order of the writes.
         self.shared.wait(done);
         drop(writer);

@@ -25,6 +25,8 @@
 mod archivist;
 mod barrier;
 mod errors;
+#[cfg(feature = "faults")]
+mod faults;
 mod forward;
 mod leadership;
 mod log;

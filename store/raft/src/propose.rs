@@ -91,6 +91,8 @@ impl Local {
             );
             return answer(Outcome::Refused(why));
         }
+        #[cfg(feature = "faults")]
+        let command = &crate::faults::forget_request(command);
         let record = Record::stamp(now_ms(), command);
         self.room.spend(record.bytes());
         let responder = Responder::new(move |result| answer(outcome(result)));
