@@ -287,11 +287,7 @@ impl Log {
             done(Ok(()));
             self.shared.wait(Box::new(drop));
             let shared = Arc::clone(&self.shared);
-            std::thread::spawn(move || {
-                std::thread::sleep(crate::faults::LATER);
-                shared.flush();
-            });
-            return;
+            return crate::faults::later(move || shared.flush());
         }
         // In line before the lock goes, so that callbacks come in the order of the writes.
         self.shared.wait(done);

@@ -92,15 +92,25 @@ fn check(dir: &Path, path: &Path, kind: Kind, line: &str) -> Result<(), OpenErro
 }
 
 /// Keeps other processes out of `dir` until it is dropped.
-pub(crate) fn lock(dir: &Path) -> Result<fs::File, OpenError> {
+pub(crate) fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join(FILE);
     let file = fs::File::open(&path).map_err(|error| OpenError::io(&path, "opened", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: dir.to_owned(),
         }),
         Err(fs::TryLockError::Error(error)) => Err(OpenError::io(&path, "locked", error)),
+    }
+}
+
+/// A locked folder.
+pub(crate) struct Lock(fs::File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being started may share the file for a moment.
+        drop(self.0.unlock());
     }
 }
 

@@ -4,7 +4,6 @@
 //! dropped would leave a write neither acknowledged nor refused. None is called under a lock.
 
 use std::{
-    fs::File,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -21,6 +20,7 @@ use super::{
     space::Reserve,
     types::{Mark, Rows},
 };
+use crate::marker::Lock;
 
 /// What the clones of a log and its flushes share. Locks are taken in the order of the fields.
 pub(super) struct Shared {
@@ -39,7 +39,7 @@ pub(super) struct Writer {
     /// Where the log ends, buffered records counted.
     end: u64,
     /// Let go after the files.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Who waits for the next flush.
@@ -52,7 +52,7 @@ struct Queue {
 }
 
 impl Writer {
-    pub(super) fn new(log: RaftLog<Rows>, lock: File) -> Self {
+    pub(super) fn new(log: RaftLog<Rows>, lock: Lock) -> Self {
         let end = log.stat().open_chunk.global_end;
         Self {
             log,

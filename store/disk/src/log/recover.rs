@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use raft_log::{RaftWalTypes, WALRecord, codeq::Decode as _};
+use raft_log::{RaftLogAction, RaftWalTypes, WALRecord, codeq::Decode as _};
 
 use super::types::Rows;
 use crate::{error::OpenError, marker};
@@ -34,14 +34,57 @@ pub(super) fn recover(dir: &Path) -> Result<u64, OpenError> {
     while let Some(last) = files.last() {
         let whole = whole_bytes(last)?;
         if whole > 0 {
-            return Ok(last.start + whole);
+            let end = last.start + whole;
+            finish_purge(dir, &files)?;
+            return Ok(end);
         }
         // The next file of the log was made, but nothing of it was written yet.
-        let removed = fs::remove_file(&last.path).and_then(|()| marker::sync_folder(dir));
-        removed.map_err(|error| OpenError::io(&last.path, "removed", error))?;
+        remove(dir, last)?;
         files.pop();
     }
     Ok(0)
+}
+
+/// A purge removes files; a power cut may leave some of them, with a gap behind. What is before a
+/// gap goes too if the log says that it was purged. Otherwise it stays, and the log is refused.
+fn finish_purge(dir: &Path, files: &[LogFile]) -> Result<(), OpenError> {
+    let gap = files.windows(2).rposition(|pair| {
+        let length = fs::metadata(&pair[0].path).map_or(0, |metadata| metadata.len());
+        pair[0].start + length != pair[1].start
+    });
+    let Some(gap) = gap else { return Ok(()) };
+    let (before, behind) = files.split_at(gap + 1);
+    // Where the last entry before the gap was, and up to where everything is purged.
+    let mut last = None;
+    let mut purged = None;
+    for file in behind {
+        let read = |error| OpenError::io(&file.path, "read", error);
+        let opened = File::open(&file.path).map_err(read)?;
+        let mut from = BufReader::with_capacity(256 * 1024, opened);
+        while let Ok(record) = WALRecord::<RaftWalTypes<Rows>>::decode(&mut from) {
+            match record {
+                WALRecord::Checkpoint(state) => {
+                    last.get_or_insert(state.last().copied());
+                    purged = purged.max(state.purged().copied());
+                }
+                WALRecord::Action(RaftLogAction::PurgeUpto(upto)) => {
+                    purged = purged.max(Some(upto))
+                }
+                WALRecord::Action(_) => {}
+            }
+        }
+    }
+    if last.is_some_and(|last| last <= purged) {
+        for file in before {
+            remove(dir, file)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(dir: &Path, file: &LogFile) -> Result<(), OpenError> {
+    let removed = fs::remove_file(&file.path).and_then(|()| marker::sync_folder(dir));
+    removed.map_err(|error| OpenError::io(&file.path, "removed", error))
 }
 
 /// Where the oldest file of the log begins; 0 if there is none.

@@ -208,6 +208,30 @@ fn a_purge_frees_files() {
 }
 
 #[test]
+fn a_purge_that_was_cut_off_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), small_files()).unwrap();
+    let fill = |indexes: std::ops::Range<u64>| {
+        for index in indexes {
+            let payload = vec![1; 30 * 1024].into();
+            let position = at(1, index);
+            append(&log, vec![LogRow { position, payload }]).unwrap();
+        }
+    };
+    fill(0..10);
+    let old = files(dir.path()).remove(0);
+    let bytes = std::fs::read(&old).unwrap();
+    log.purge(at(1, 8)).unwrap();
+    fill(10..12);
+    drop(log);
+    assert!(!old.exists());
+    std::fs::write(&old, bytes).unwrap();
+    let log = Log::open(dir.path(), small_files()).unwrap();
+    assert_eq!(log.read(0..100, usize::MAX).unwrap().len(), 3);
+    assert!(!old.exists());
+}
+
+#[test]
 fn a_log_is_opened_once_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use holdfast_disk::{Log, LogError, LogOptions, LogPosition, LogRow};
 
 /// Appends that nobody has been told of yet, at most.
-const OUTSTANDING: usize = 6;
+const OUTSTANDING: usize = 4;
 
 fn open(dir: &Path) -> Log {
     let options = LogOptions {
