@@ -51,7 +51,7 @@ pub async fn run(
             Ok(_) => {}
             Err(error) => {
                 let folder = cluster.folder().path().display();
-                panic!("seed {seed} (HOLDFAST_SEED), evidence in {folder}: {error:?}")
+                panic!("seed {seed} (HOLDFAST_SEED), evidence in {folder}: {error:#}")
             }
         }
     }
@@ -125,7 +125,7 @@ async fn play(
     let outcome = match (played, checked) {
         (Ok(()), checked) => checked,
         (Err(error), Ok(_)) => Err(error),
-        (Err(error), Err(checked)) => Err(error.context(format!("and {checked:?}"))),
+        (Err(error), Err(checked)) => Err(error.context(format!("and {checked:#}"))),
     };
     (cluster, outcome)
 }

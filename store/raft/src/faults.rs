@@ -17,7 +17,11 @@ pub(crate) fn reads_locally() -> bool {
 /// `no-dedupe`: a command loses the id by which a repeat of it is known.
 pub(crate) fn forget_request(command: &Bytes) -> Bytes {
     match Command::decode(command.clone()) {
-        Ok(decoded) if *BREAK == "no-dedupe" => Command { request: None, ..decoded }.encode(),
+        Ok(decoded) if *BREAK == "no-dedupe" => Command {
+            request: None,
+            ..decoded
+        }
+        .encode(),
         _ => command.clone(),
     }
 }
