@@ -69,9 +69,7 @@ pub use holdfast_proto::{
 };
 
 pub use client::Client;
-pub use cluster::{
-    ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status,
-};
+pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use context::{Context, ContextError};
 pub use election::{Election, Leadership, Observer};
 pub use entry::{Entry, Found, Origin, Page};
@@ -81,8 +79,8 @@ pub use lease::{Lease, LeaseInfo};
 pub use lock::LockGuard;
 pub use mirror::{Mirror, MirrorChanges, MirrorRead, MirrorView, Mirrored};
 pub use options::{
-    ClientOptions, Consistency, DeleteOptions, LockOptions, MirrorOptions, PutOptions, RangeOptions,
-    ReadOptions, ReadRouting, WatchOptions,
+    ClientOptions, Consistency, DeleteOptions, LockOptions, MirrorOptions, PutOptions,
+    RangeOptions, ReadOptions, ReadRouting, WatchOptions,
 };
 pub use reason::Reason;
 pub use transaction::{

@@ -1,6 +1,9 @@
 //! The services of real nodes, in this process: each method's behaviour, and what it refuses.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot set itself up has failed"
+)]
 
 mod cluster;
 mod kv;
