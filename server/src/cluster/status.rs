@@ -91,6 +91,19 @@ pub(super) async fn gather(host: &Host) -> v1::StatusResponse {
     answer
 }
 
+/// The member with the role that it has in consensus by now: one that is to vote does not count
+/// for a majority before it was promoted, and whoever looks here wants to know just that.
+fn as_it_votes(member: v1::Member, replica: &ReplicaStatus) -> v1::Member {
+    let role = match replica.voters.contains(&NodeId(member.id)) {
+        true => v1::Role::Voter,
+        false => v1::Role::Learner,
+    };
+    v1::Member {
+        role: role.into(),
+        ..member
+    }
+}
+
 fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::MemberStatus> {
     let store = host.replica.store();
     let member = state.members().find(|member| member.id == host.id)?;
@@ -101,7 +114,7 @@ fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::Me
         _ => String::new(),
     };
     Some(v1::MemberStatus {
-        member: Some(member.to_wire()),
+        member: Some(as_it_votes(member.to_wire(), replica)),
         leader: replica.leader == Some(host.id),
         reachable: true,
         applied,
@@ -129,7 +142,7 @@ fn peer_row(
             leader,
             problem: "it does not answer; is it running, and can this node reach its address?"
                 .to_owned(),
-            member: Some(member),
+            member: Some(as_it_votes(member, replica)),
             ..v1::MemberStatus::default()
         };
     };
@@ -144,7 +157,7 @@ fn peer_row(
         );
     }
     v1::MemberStatus {
-        member: Some(member),
+        member: Some(as_it_votes(member, replica)),
         leader,
         reachable: true,
         ..row

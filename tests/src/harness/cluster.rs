@@ -1,7 +1,8 @@
 //! A cluster of `kvd` processes that a test starts, breaks and mends.
 
+mod look;
+
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use holdfast_client::{Client, ClientOptions, Context, Role, Status};
+use holdfast_client::{Client, ClientOptions, Context, Role};
 use rustix::process::Signal;
 
 use super::{Fabric, Folder, Process, Turn, binaries, netns::Namespaces, ports, wait};
@@ -298,98 +299,6 @@ impl Cluster {
             .collect()
     }
 
-    /// What each running node says of itself; none of one that does not answer.
-    pub async fn statuses(&self, client: &Client) -> Vec<(usize, Option<Status>)> {
-        let asking = self.running().into_iter().map(|node| async move {
-            (
-                node,
-                client.cluster().status_local(self.address(node)).await.ok(),
-            )
-        });
-        futures::future::join_all(asking).await
-    }
-
-    /// The place of the leader, once a majority of the nodes agrees on it.
-    pub async fn leader(&self, client: &Client) -> anyhow::Result<usize> {
-        wait::until("a leader", SETTLE, || async {
-            let statuses = self.statuses(client).await;
-            let leaders = || {
-                statuses
-                    .iter()
-                    .filter_map(|(_, status)| status.as_ref()?.leader)
-            };
-            let id = leaders()
-                .find(|id| leaders().filter(|other| other == id).count() * 2 > self.nodes.len())?;
-            statuses
-                .iter()
-                .find(|(_, status)| status.as_ref().is_some_and(|status| status.node == id))
-                .map(|(place, _)| *place)
-        })
-        .await
-    }
-
-    /// Some node that is not the leader.
-    pub async fn follower(&self, client: &Client) -> anyhow::Result<usize> {
-        let leader = self.leader(client).await?;
-        self.running()
-            .into_iter()
-            .find(|node| *node != leader)
-            .context("a follower")
-    }
-
-    /// Waits until every node runs, all agree on a leader, and all have applied the same, with the
-    /// same state hash. Differing hashes at the same index fail at once.
-    pub async fn wait_until_whole(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.running().len() == self.nodes.len(),
-            "not all nodes run"
-        );
-        let client = Client::lazy(&self.context()?, ClientOptions::default())?;
-        let mut differ = None;
-        let whole = wait::until("all nodes to agree", SETTLE, || async {
-            let statuses = self.statuses(&client).await;
-            let mut places = BTreeSet::new();
-            for (_, status) in &statuses {
-                let status = status.as_ref()?;
-                let own = status
-                    .members
-                    .iter()
-                    .find(|one| one.member.id == status.node)?;
-                places.insert((status.leader?, own.applied, own.state_hash.clone()));
-            }
-            let place = places.first().cloned();
-            let same = places.len() == 1;
-            (same && statuses.len() == self.nodes.len())
-                .then_some(place)
-                .flatten()
-        })
-        .await;
-        if whole.is_err() {
-            differ = Some(format!("{:#?}", self.statuses(&client).await));
-        }
-        whole.map(drop).with_context(|| differ.unwrap_or_default())
-    }
-
-    /// Waits until every node runs, answers, and is at most a few entries behind: as whole as a
-    /// cluster under load can be.
-    pub async fn wait_until_whole_but_busy(&self, client: &Client) -> anyhow::Result<()> {
-        wait::until("all nodes to keep up", SETTLE, || async {
-            let statuses = self.statuses(client).await;
-            let keeps_up = statuses.len() == self.nodes.len()
-                && statuses.iter().all(|(_, status)| {
-                    status.as_ref().is_some_and(|status| {
-                        let own = status
-                            .members
-                            .iter()
-                            .find(|one| one.member.id == status.node);
-                        status.leader.is_some() && own.is_some_and(|own| own.lag < KEEPS_UP)
-                    })
-                });
-            keeps_up.then_some(())
-        })
-        .await
-    }
-
     async fn add(&mut self, place: usize) -> anyhow::Result<()> {
         let name = format!("n{}", place + 1);
         let [inner, outer, http] = ports::free();
@@ -450,11 +359,8 @@ impl Cluster {
                 .status_local(self.address(place))
                 .await
                 .ok()?;
-            let own = status
-                .members
-                .iter()
-                .find(|one| one.member.id == status.node)?;
-            (status.leader.is_some() && own.member.role == Role::Voter).then_some(())
+            let votes = look::own(&status)?.member.role == Role::Voter;
+            (status.leader.is_some() && votes).then_some(())
         })
         .await
     }
@@ -514,6 +420,4 @@ pub fn succeed(command: &mut Command) -> anyhow::Result<String> {
 
 /// Generous: debug builds on a busy machine.
 const SETTLE: Duration = Duration::from_secs(30);
-/// Entries behind the leader's last.
-const KEEPS_UP: u64 = 100;
 const STOP: Duration = Duration::from_secs(20);
