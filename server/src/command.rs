@@ -108,7 +108,7 @@ struct RunArguments {
     /// Serve /metrics, /healthz and /readyz here, whatever node.toml says
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
-    /// Threads that do the work; more help only with cores to spare [default: one a core]
+    /// Threads that do the work; more help only with cores to spare [default: half the cores]
     #[arg(long, value_name = "N", env = "HOLDFAST_WORKER_THREADS")]
     worker_threads: Option<std::num::NonZeroUsize>,
     /// How much to log: error, warn, info, debug, trace, or rules like info,holdfast_raft=debug

@@ -27,7 +27,8 @@ pub struct NodeConfiguration {
     pub http: Option<String>,
     /// Whether this node began the cluster: on its first start it forms a cluster of one.
     pub founder: bool,
-    /// Worker threads of the runtime; at least 1. None: one a core. More help only with cores to spare.
+    /// Worker threads of the runtime; at least 1. None: half the cores. More help only
+    /// with cores to spare.
     pub worker_threads: Option<usize>,
     /// How consensus keeps time.
     pub timing: Timing,

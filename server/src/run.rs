@@ -64,15 +64,19 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         configuration.http = options.http.clone().or(configuration.http.take());
         configuration.worker_threads = options.worker_threads.or(configuration.worker_threads);
     })?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = dir.configuration().worker_threads {
-        runtime.worker_threads(threads);
-    }
-    runtime
+    let threads = dir.configuration().worker_threads;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.unwrap_or_else(half_the_cores))
         .enable_all()
         .thread_name("kvd")
         .build()?
         .block_on(serve(dir))
+}
+
+/// A node lives beside the service that it serves, and one worker does most of what two do.
+fn half_the_cores() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).max(1)
 }
 
 async fn serve(dir: NodeDir) -> Result<(), RunError> {

@@ -1,10 +1,12 @@
 //! Keeps the past on a thread of its own, so that applying never waits for it.
 //!
-//! What is on its way to the engine is readable from the queue. The queue is bounded: past
-//! [`QUEUE_BYTES`] whoever applies waits for the disk. While the past is put back from an archive,
-//! new values go in between. At every start the archive's values are looked up; what is missing is
-//! put back, and an engine that is damaged is replaced. When the engine fails later, this run goes on without it: what left memory
-//! is in log and archive, and the next start puts it back.
+//! What is on its way to the engine is readable from the queue. It is gathered there, because an
+//! engine takes a thousand rows at little more than the price of one; nothing is lost by that, since
+//! log and archive hold it too. The queue is bounded: past [`QUEUE_BYTES`] whoever applies waits for
+//! the disk. While the past is put back from an archive, new values go in between. At every start
+//! the archive's values are looked up; what is missing is put back, and an engine that is damaged is
+//! replaced. When the engine fails later, this run goes on without it: what left memory is in log
+//! and archive, and the next start puts it back.
 
 mod work;
 
@@ -12,16 +14,21 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use holdfast_core::{Digest, Retired, VersionId};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use self::work::Work;
 use super::{Past, PastError, PastFault, PastReader, PastRow, PastStatus};
 
 /// Most bytes on their way to the engine.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// With so many bytes gathered, they are given to the engine at once …
+const GATHERED_BYTES: usize = 2 * 1024 * 1024;
+/// … and with fewer after so long.
+const GATHERED_FOR: Duration = Duration::from_secs(1);
 /// Most rows given to the engine at one go.
 const BATCH_ROWS: usize = 1024;
 
@@ -47,8 +54,10 @@ pub(crate) enum Beginning {
 
 /// What the keeper is asked.
 enum Job {
-    Keep(Vec<Arc<PastRow>>),
-    Forget(Vec<VersionId>),
+    /// Something is in the queue: it may be gathered for a while.
+    Soon,
+    /// Much is in the queue.
+    Now,
     /// Everything before this is with the system when it answers.
     Flush(mpsc::SyncSender<Result<(), PastFault>>),
     /// An engine in place of the old one, to be filled with about this many rows.
@@ -57,9 +66,6 @@ enum Job {
         refill: Refill,
         rows: u64,
     },
-    /// While this many archives are being written, nothing is dropped.
-    Pin,
-    Unpin,
     End,
 }
 
@@ -84,7 +90,15 @@ struct Shared {
 struct Queue {
     /// While the engine is checked nothing leaves the queue, and nobody waits for room.
     checking: bool,
+    /// All that is on its way, also what the thread has taken.
     rows: BTreeMap<VersionId, Arc<PastRow>>,
+    /// What the thread has not taken yet.
+    to_keep: Vec<Arc<PastRow>>,
+    to_forget: Vec<VersionId>,
+    /// While archives are being written, nothing is forgotten.
+    pins: usize,
+    /// The thread knows that something is here.
+    is_noted: bool,
     bytes: usize,
     ended: bool,
 }
@@ -136,18 +150,22 @@ impl Keeper {
         while queue.bytes > QUEUE_BYTES && !queue.ended && !queue.checking {
             self.shared.room.wait(&mut queue);
         }
+        let before = queue.bytes;
         for row in &rows {
             queue.bytes += cost(row);
             queue.rows.insert(row.id.clone(), Arc::clone(row));
         }
-        drop(queue);
-        self.send(Job::Keep(rows));
+        let is_much = before < GATHERED_BYTES && queue.bytes >= GATHERED_BYTES;
+        queue.to_keep.extend(rows);
+        self.note(queue, is_much);
     }
 
     /// Drops values that nobody may ask for any more.
     pub(crate) fn forget(&self, ids: Vec<VersionId>) {
         if !ids.is_empty() {
-            self.send(Job::Forget(ids));
+            let mut queue = self.shared.queue.lock();
+            queue.to_forget.extend(ids);
+            self.note(queue, false);
         }
     }
 
@@ -202,7 +220,7 @@ impl Keeper {
 
     /// Nothing is dropped until the pin is.
     pub(crate) fn pin(&self) -> Pin {
-        self.send(Job::Pin);
+        self.shared.queue.lock().pins += 1;
         Pin(self.clone())
     }
 
@@ -212,6 +230,17 @@ impl Keeper {
         if let Some(thread) = self.thread.lock().take() {
             // It catches the engine's panics, so there is nothing to learn from how it ended.
             drop(thread.join());
+        }
+    }
+
+    /// Tells the thread, unless it knows.
+    fn note(&self, mut queue: MutexGuard<'_, Queue>, is_much: bool) {
+        let is_new = !std::mem::replace(&mut queue.is_noted, true);
+        drop(queue);
+        if is_much {
+            self.send(Job::Now);
+        } else if is_new {
+            self.send(Job::Soon);
         }
     }
 
@@ -226,7 +255,11 @@ pub(crate) struct Pin(Keeper);
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.0.send(Job::Unpin);
+        let mut queue = self.0.shared.queue.lock();
+        queue.pins = queue.pins.saturating_sub(1);
+        if queue.pins == 0 && !queue.to_forget.is_empty() {
+            self.0.note(queue, false);
+        }
     }
 }
 
@@ -254,6 +287,17 @@ impl Shared {
         if !matches!(*status, PastStatus::Failed { .. }) {
             *status = to;
         }
+    }
+
+    /// What is to be kept, and what may be forgotten now.
+    fn take(&self) -> (Vec<Arc<PastRow>>, Vec<VersionId>) {
+        let mut queue = self.queue.lock();
+        queue.is_noted = false;
+        let ids = match queue.pins {
+            0 => std::mem::take(&mut queue.to_forget),
+            _ => Vec::new(),
+        };
+        (std::mem::take(&mut queue.to_keep), ids)
     }
 
     fn kept(&self, rows: &[Arc<PastRow>]) {

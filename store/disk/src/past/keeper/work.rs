@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use holdfast_core::VersionId;
 
-use super::{Anew, BATCH_ROWS, Beginning, Job, Refill, Shared};
+use super::{Anew, BATCH_ROWS, Beginning, GATHERED_FOR, Job, Refill, Shared};
 use crate::past::{Past, PastFault, PastRow, PastStatus};
 
 /// What the thread works with.
@@ -15,10 +16,10 @@ pub(super) struct Work {
     shared: Arc<Shared>,
     engine: Box<dyn Past>,
     received: mpsc::Receiver<Job>,
-    pinned: usize,
-    to_forget: Vec<VersionId>,
     /// Forgotten while being put back: not to be put back.
     forgotten: BTreeSet<VersionId>,
+    /// When what has gathered is written.
+    due: Option<Instant>,
 }
 
 impl Work {
@@ -31,9 +32,8 @@ impl Work {
             shared,
             engine,
             received,
-            pinned: 0,
-            to_forget: Vec::new(),
             forgotten: BTreeSet::new(),
+            due: None,
         }
     }
 
@@ -47,9 +47,10 @@ impl Work {
                 anew,
             } => self.check(rows, expected, anew),
         };
-        while going && let Ok(job) = self.received.recv() {
+        while going && let Some(job) = self.next() {
             going = self.handle(job);
         }
+        self.write();
         if let Err(fault) = self.engine.flush() {
             self.shared.fail(&fault);
         }
@@ -57,12 +58,33 @@ impl Work {
         self.shared.room.notify_all();
     }
 
+    /// The next job; meanwhile what has been gathered for long enough is written.
+    fn next(&mut self) -> Option<Job> {
+        loop {
+            let Some(due) = self.due else {
+                return self.received.recv().ok();
+            };
+            match self
+                .received
+                .recv_timeout(due.saturating_duration_since(Instant::now()))
+            {
+                Ok(job) => return Some(job),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.write(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
     /// False: it is to end.
     fn handle(&mut self, job: Job) -> bool {
         match job {
-            Job::Keep(rows) => self.keep(&rows),
-            Job::Forget(ids) => self.forget(ids),
+            Job::Soon => {
+                self.due
+                    .get_or_insert_with(|| Instant::now() + GATHERED_FOR);
+            }
+            Job::Now => self.write(),
             Job::Flush(answer) => {
+                self.write();
                 let outcome = match self.failure() {
                     Some(fault) => Err(fault),
                     None => self.engine.flush(),
@@ -78,12 +100,6 @@ impl Work {
                 *self.shared.reader.write() = self.engine.reader();
                 return self.refill(refill, rows);
             }
-            Job::Pin => self.pinned += 1,
-            Job::Unpin => {
-                self.pinned = self.pinned.saturating_sub(1);
-                let ids = std::mem::take(&mut self.to_forget);
-                self.forget(ids);
-            }
             Job::End => return false,
         }
         true
@@ -96,30 +112,32 @@ impl Work {
         }
     }
 
-    fn keep(&mut self, rows: &[Arc<PastRow>]) {
-        if self.failure().is_none() {
-            let owned: Vec<PastRow> = rows.iter().map(|row| PastRow::clone(row)).collect();
-            for batch in owned.chunks(BATCH_ROWS) {
-                if let Err(fault) = self.engine.keep(batch) {
-                    self.shared.fail(&fault);
-                    break;
-                }
-            }
-        }
-        self.shared.kept(rows);
-    }
-
-    fn forget(&mut self, ids: Vec<VersionId>) {
-        if matches!(*self.shared.status.read(), PastStatus::Rebuilding { .. }) {
-            self.forgotten.extend(ids.iter().cloned());
-        }
-        if self.pinned > 0 {
-            self.to_forget.extend(ids);
-        } else if !ids.is_empty()
-            && self.failure().is_none()
-            && let Err(fault) = self.engine.forget(&ids)
-        {
+    /// Gives the engine what has gathered.
+    fn write(&mut self) {
+        self.due = None;
+        let (rows, ids) = self.shared.take();
+        let dropped: BTreeSet<&VersionId> = ids.iter().collect();
+        let owned: Vec<PastRow> = rows
+            .iter()
+            .filter(|row| !dropped.contains(&row.id))
+            .map(|row| PastRow::clone(row))
+            .collect();
+        let outcome = match self.failure() {
+            Some(_) => Ok(()),
+            None => owned
+                .chunks(BATCH_ROWS)
+                .try_for_each(|batch| self.engine.keep(batch))
+                .and_then(|()| match &ids[..] {
+                    [] => Ok(()),
+                    ids => self.engine.forget(ids),
+                }),
+        };
+        if let Err(fault) = outcome {
             self.shared.fail(&fault);
+        }
+        self.shared.kept(&rows);
+        if matches!(*self.shared.status.read(), PastStatus::Rebuilding { .. }) {
+            self.forgotten.extend(ids);
         }
     }
 
@@ -185,6 +203,7 @@ impl Work {
             }
         };
         self.shared.queue.lock().checking = false;
+        self.write();
         for job in held {
             self.handle(job);
         }
@@ -236,6 +255,7 @@ impl Work {
 
     /// Does what came in; a job that ends the rebuild is given back.
     fn meanwhile(&mut self) -> Option<Job> {
+        self.write();
         while let Ok(job) = self.received.try_recv() {
             match job {
                 Job::Replace { .. } | Job::End => return Some(job),
