@@ -149,4 +149,4 @@ pub fn seed() -> u64 {
 /// A soak begins with a new cluster after so long.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Acknowledged writes before, between and after faults.
-const WARM: usize = 100;
+const WARM: usize = 60;

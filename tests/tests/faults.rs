@@ -130,7 +130,7 @@ async fn nodes_that_die_in_turn_while_archives_are_written_come_back() {
         for node in 0..scene.cluster.len() {
             scene.fault(format!("SIGKILL of node {node}"));
             scene.cluster.kill(node);
-            scene.load.progress(300).await?;
+            scene.load.progress(150).await?;
             scene.cluster.run(node)?;
             scene
                 .cluster

@@ -27,7 +27,7 @@ async fn a_leader_whose_packets_do_not_leave_is_replaced() {
         for other in (0..scene.cluster.len()).filter(|other| *other != leader) {
             scene.cluster.namespaces().cut(leader, other)?;
         }
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.namespaces().heal()
     })
@@ -45,7 +45,7 @@ async fn a_leader_cut_off_whole_is_replaced() {
             scene.cluster.namespaces().cut(leader, other)?;
             scene.cluster.namespaces().cut(other, leader)?;
         }
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.namespaces().heal()
     })
@@ -60,7 +60,7 @@ async fn packets_lost_at_random_break_no_promise() {
             return Ok(());
         }
         scene.fault("5 % of the packets lost, 2 ms late");
-        scene.load.progress(200).await
+        scene.load.progress(120).await
     })
     .await;
 }

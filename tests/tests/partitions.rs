@@ -32,7 +32,7 @@ async fn a_leader_cut_off_from_its_followers_acknowledges_nothing_false() {
         let leader = scene.cluster.leader(&scene.client).await?;
         scene.fault(format!("the leader, node {leader}, cut off from its peers"));
         scene.cluster.fabric().part(leader, others(scene, leader));
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.fabric().heal();
         Ok(())
@@ -51,7 +51,7 @@ async fn a_follower_cut_off_is_not_missed_and_disturbs_nobody_when_it_returns() 
             .cluster
             .fabric()
             .part(follower, others(scene, follower));
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.fabric().heal();
         Ok(())
@@ -67,7 +67,7 @@ async fn a_leader_that_is_not_heard_is_replaced() {
         for other in others(scene, leader) {
             scene.cluster.fabric().cut(leader, other);
         }
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.fabric().heal();
         Ok(())
@@ -85,7 +85,7 @@ async fn a_leader_that_does_not_hear_steps_aside() {
         for other in others(scene, leader) {
             scene.cluster.fabric().cut(other, leader);
         }
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.fabric().heal();
         Ok(())
@@ -100,7 +100,7 @@ async fn one_broken_link_between_leader_and_follower_stops_nobody() {
         let follower = others(scene, leader)[0];
         scene.fault(format!("no link between the nodes {leader} and {follower}"));
         scene.cluster.fabric().part(leader, [follower]);
-        scene.load.progress(200).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.fabric().heal();
         Ok(())
@@ -158,7 +158,7 @@ async fn a_slow_and_lossy_network_breaks_no_promise() {
                 .fabric()
                 .set(End::Node(node), End::Outside, link);
         }
-        scene.load.progress(300).await?;
+        scene.load.progress(120).await?;
         scene.fault("healed");
         scene.cluster.fabric().heal();
         Ok(())
