@@ -78,8 +78,9 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Libraries that narrate what only their authors want to know.
-const QUIET: &str = "openraft=warn,raft_log=warn,sled=warn,h2=warn";
+/// Libraries that narrate what only their authors want to know. Consensus would warn at each
+/// heartbeat that a dead node misses; what an operator must know of it, the replica says itself.
+const QUIET: &str = "openraft=off,raft_log=error,chunked_wal=error,sled=warn,h2=warn";
 
 /// Upper bounds of the buckets of durations, from 100 µs (a local read) to 10 s (a deadline).
 const SECONDS: [f64; 16] = [
