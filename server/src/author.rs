@@ -49,7 +49,7 @@ pub(crate) fn admit(
             // A node that lags may not know a newer member yet, so an unknown one is let in: the
             // cluster's own authority signed for it.
             if is_removed(public_key) {
-                return Err(Reason::NotAllowed.status(
+                return Err(Reason::Removed.status(
                     "this node was removed from the cluster; to bring it back, empty its folder \
                      and join it anew with a token",
                 ));

@@ -14,7 +14,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use holdfast_proto::peer::v1 as peer;
 use holdfast_raft::PeerNode;
 
-use crate::{host::Host, peers::request_within};
+use crate::{host::Host, membership, peers::request_within, status::Reason};
 
 /// Compares until the node stops or is fenced.
 pub(crate) async fn run(host: Arc<Host>) {
@@ -66,11 +66,15 @@ async fn hash_of(host: &Host, peer: &PeerNode, index: u64) -> Option<Bytes> {
     let mut client = host.peers.client(peer).ok()?;
     for _ in 0..ATTEMPTS {
         let message = peer::StateHashRequest { index };
-        let answer = client
-            .state_hash(request_within(message, ANSWER))
-            .await
-            .ok()?
-            .into_inner();
+        let answer = match client.state_hash(request_within(message, ANSWER)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(refusal) => {
+                if Reason::Removed.is_of(&refusal) {
+                    membership::note_removal(host);
+                }
+                return None;
+            }
+        };
         if answer.index == index {
             return Some(answer.hash);
         }

@@ -49,8 +49,8 @@ pub(crate) async fn run(host: Arc<Host>) {
         }
         while host.leadership().is_self_ready && reconcile(&host).await {}
         let is_removed = host.read(|state| state.member(host.id).is_some_and(|own| own.removed));
-        if is_removed && host.leadership().leader != Some(host.id) && host.fence.raise(REMOVED) {
-            tracing::warn!("{REMOVED}");
+        if is_removed && host.leadership().leader != Some(host.id) {
+            note_removal(&host);
         }
     }
 }
@@ -149,6 +149,14 @@ fn next_step(wanted: &[Wanted], now: &ReplicaStatus) -> Option<Step> {
         }
     });
     steps.next()
+}
+
+/// This node is out of the cluster: it learnt so from its own state, or, if it was down then, from
+/// a peer that refused it.
+pub(crate) fn note_removal(host: &Host) {
+    if host.fence.raise(REMOVED) {
+        tracing::warn!("{REMOVED}");
+    }
 }
 
 /// A learner votes once it has nearly everything, so that it cannot hold up a commit for long.

@@ -47,6 +47,7 @@ pub enum Reason {
     WrongCluster,
     Unauthenticated,
     NotAllowed,
+    Removed,
     NotLeader,
     NotPossible,
     UnknownOutcome,
@@ -95,6 +96,7 @@ impl Reason {
             Self::WrongCluster => ("wrong_cluster", Code::FailedPrecondition),
             Self::Unauthenticated => ("unauthenticated", Code::Unauthenticated),
             Self::NotAllowed => ("not_allowed", Code::PermissionDenied),
+            Self::Removed => ("removed", Code::PermissionDenied),
             Self::NotLeader => ("not_leader", Code::Unavailable),
             Self::NotPossible => ("not_possible", Code::FailedPrecondition),
             Self::UnknownOutcome => ("unknown_outcome", Code::Aborted),
@@ -117,6 +119,12 @@ impl Reason {
             .metadata_mut()
             .insert(REASON, MetadataValue::from_static(self.as_str()));
         status
+    }
+
+    /// Whether another node refused for this reason.
+    pub(crate) fn is_of(self, status: &Status) -> bool {
+        let reason = status.metadata().get(REASON);
+        reason.is_some_and(|reason| reason.as_bytes() == self.as_str().as_bytes())
     }
 }
 

@@ -110,7 +110,7 @@ async fn play(
                 break;
             }
         }
-        scene.cluster.wait_until_whole().await
+        scene.cluster.wait_until_whole_but_busy(&scene.client).await
     }
     .await;
     let Scene {
@@ -121,6 +121,11 @@ async fn play(
     let checked = match mended {
         Ok(()) => load.finish_and_check().await,
         Err(error) => Err(error),
+    };
+    // Only now, with nobody writing, can all be at the same place twice.
+    let checked = match (&played, checked) {
+        (Ok(()), Ok(history)) => cluster.wait_until_whole().await.map(|()| history),
+        (_, checked) => checked,
     };
     let outcome = match (played, checked) {
         (Ok(()), checked) => checked,
