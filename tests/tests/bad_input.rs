@@ -369,7 +369,7 @@ async fn a_removed_node_is_refused_for_ever() {
     cluster.run(2).unwrap();
     let log = cluster.log(2);
     let told = || fs::read_to_string(&log).is_ok_and(|text| text.contains("removed"));
-    wait::until_true("the node to be told", Duration::from_secs(20), told)
+    wait::until_true("the node to be told", Duration::from_secs(60), told)
         .await
         .unwrap();
     for number in 0..20 {
