@@ -99,6 +99,9 @@ struct Queue {
     pins: usize,
     /// The thread knows that something is here.
     is_noted: bool,
+    /// Of `to_keep`. Not of all that is on its way: what comes while the thread writes must reach
+    /// the mark anew, or it would lie here until the queue is full and applying waits.
+    gathered: usize,
     bytes: usize,
     ended: bool,
 }
@@ -150,12 +153,13 @@ impl Keeper {
         while queue.bytes > QUEUE_BYTES && !queue.ended && !queue.checking {
             self.shared.room.wait(&mut queue);
         }
-        let before = queue.bytes;
+        let before = queue.gathered;
         for row in &rows {
             queue.bytes += cost(row);
+            queue.gathered += cost(row);
             queue.rows.insert(row.id.clone(), Arc::clone(row));
         }
-        let is_much = before < GATHERED_BYTES && queue.bytes >= GATHERED_BYTES;
+        let is_much = before < GATHERED_BYTES && queue.gathered >= GATHERED_BYTES;
         queue.to_keep.extend(rows);
         self.note(queue, is_much);
     }
@@ -293,6 +297,7 @@ impl Shared {
     fn take(&self) -> (Vec<Arc<PastRow>>, Vec<VersionId>) {
         let mut queue = self.queue.lock();
         queue.is_noted = false;
+        queue.gathered = 0;
         let ids = match queue.pins {
             0 => std::mem::take(&mut queue.to_forget),
             _ => Vec::new(),
