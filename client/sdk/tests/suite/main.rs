@@ -4,6 +4,7 @@
 
 mod fake;
 
+mod electing;
 mod failover;
 mod holding;
 mod mirroring;

@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) renewals: u64,
     /// Contenders for the one lock, in line.
     pub(crate) line: Vec<(u64, u64)>,
+    /// What contenders for the office show, by lease, and since which revision; 0: not yet.
+    pub(crate) shown: HashMap<u64, (v1::Value, u64)>,
     pub(crate) leader: u64,
     pub(crate) term: u64,
 }
@@ -99,6 +101,7 @@ impl Cluster {
                 ttl_ms: 60_000,
                 renewals: 0,
                 line: Vec::new(),
+                shown: HashMap::new(),
                 leader: 1,
                 term: 1,
             })),
