@@ -2,8 +2,9 @@
 //!
 //! `cargo run -p holdfast-server --example embed_replica`
 
-use std::{error::Error, time::SystemTime};
+use std::{env, error::Error, time::SystemTime};
 
+use holdfast_client::Value;
 use holdfast_server::{
     init::{InitOptions, init},
     node::Node,
@@ -12,28 +13,24 @@ use holdfast_server::{
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let home = tempfile::tempdir()?; // a real program keeps it, and calls NodeDir::open next time
-    let dir = init(
-        &InitOptions {
-            dir: home.path().join("n1"),
-            name: "n1".parse()?,
-            cluster_name: "embedded".to_owned(),
-            listen: "127.0.0.1:7191".to_owned(), // where other replicas of the cluster join
-            advertise: None,
-            http: None,
-        },
-        SystemTime::now(),
-    )?;
-    let node = Node::start(dir).await?;
+    let options = InitOptions {
+        dir: home.path().join("n1"),
+        name: "n1".parse()?,
+        cluster_name: "embedded".to_owned(),
+        // Where other replicas of the cluster join.
+        listen: env::args().nth(1).unwrap_or("127.0.0.1:7191".to_owned()),
+        advertise: None,
+        http: None,
+    };
+    let node = Node::start(init(&options, SystemTime::now())?).await?;
     node.ready().await;
 
     let client = node.client();
-    let written = client.put("shop/greeting", "hello").await?;
+    let revision = client.put("shop/greeting", "hello").await?.revision;
     let found = client.get("shop/greeting").await?.ok_or("it was written")?;
-    println!(
-        "{:?}, written at revision {}",
-        found.value(),
-        written.revision
-    );
+    if let Value::Text(greeting) = found.value() {
+        println!("{greeting}, written at revision {revision}");
+    }
 
     node.shutdown().await;
     Ok(())

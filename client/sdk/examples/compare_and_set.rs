@@ -2,36 +2,32 @@
 //!
 //! `HOLDFAST_CONTEXT=… cargo run -p holdfast-client --example compare_and_set`
 
-use std::error::Error;
-
-use holdfast_client::{Client, Context, Expected, PutOptions, Value, WriteError};
+use holdfast_client::{Client, Context, Expected, Found, PutOptions, Value, WriteError};
 
 const KEY: &str = "examples/counter";
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), Error> {
     let client = Client::connect(&Context::discover()?).await?;
-    let tasks: Vec<_> = (0..8)
-        .map(|_| tokio::spawn(count_up(client.clone())))
-        .collect();
+    let tasks = [(); 8].map(|()| tokio::spawn(count_up(client.clone())));
     for task in tasks {
         println!("counted {}", task.await??);
     }
     Ok(())
 }
 
-async fn count_up(client: Client) -> Result<i64, Box<dyn Error + Send + Sync>> {
+async fn count_up(client: Client) -> Result<i64, Error> {
     loop {
-        let (next, expected) = match client.get(KEY).await? {
-            None => (1, Expected::Absent),
-            Some(found) => match found.value() {
-                Value::Integer(number) => (number + 1, Expected::At(found.entry.modified)),
-                other => return Err(format!("{KEY} is {}, not an integer", other.kind()).into()),
-            },
+        let found = client.get(KEY).await?;
+        let next = match found.as_ref().map(Found::value) {
+            None => 1,
+            Some(Value::Integer(number)) => number + 1,
+            Some(other) => return Err(format!("{KEY} is {}, not an integer", other.kind()).into()),
         };
+        let expected = found.map_or(Expected::Absent, |f| Expected::At(f.entry.modified));
         let options = PutOptions {
             expected: Some(expected),
-            note: "counted up".to_owned(),
             ..PutOptions::default()
         };
         match client.put_with(KEY, next, options).await {

@@ -29,5 +29,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn work() {
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }

@@ -18,10 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     println!("{} keys at revision {}", page.entries.len(), page.revision);
     for entry in &page.entries {
-        println!(
-            "{} (revision {}, by {})",
-            entry.key, entry.modified, entry.author
-        );
+        println!("{} by {}", entry.key, entry.author);
     }
 
     // A mirror keeps them in memory. Reading it needs no server; it says how old it is.

@@ -2,13 +2,11 @@
 //!
 //! `HOLDFAST_CONTEXT=… cargo run -p holdfast-client --example watch -- shop/`
 
-use std::{env, error::Error};
-
 use holdfast_client::{Client, Context, EventKind, KeyRange, WatchItem, WatchOptions};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let prefix = env::args().nth(1).unwrap_or_default();
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let prefix = std::env::args().nth(1).unwrap_or_default();
     let client = Client::connect(&Context::discover()?).await?;
     let options = WatchOptions {
         snapshot: true, // begin with what is there
@@ -23,13 +21,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             WatchItem::Events { events, .. } => {
                 for event in events {
-                    let entry = event.entry;
-                    match event.kind {
-                        EventKind::Put => println!("{}: put {:?}", entry.modified, entry.key),
-                        EventKind::Delete => {
-                            println!("{}: deleted {:?}", entry.modified, entry.key)
-                        }
-                    }
+                    let deleted = event.kind == EventKind::Delete;
+                    let what = if deleted { "deleted" } else { "put" };
+                    println!("{}: {what} {}", event.entry.modified, event.entry.key);
                 }
             }
             _ => {} // a progress mark: nothing is missing up to here

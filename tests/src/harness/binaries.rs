@@ -1,7 +1,8 @@
-//! Where `kvd` and `kvctl` are: beside the test, of the same profile, built if need be.
+//! Where `kvd`, `kvctl` and the examples are: beside the test, of the same profile, built if need
+//! be.
 //!
 //! Cargo tells a test only of the binaries of its own package. So the first test that needs them
-//! asks cargo to build both; that is a quick no-op when they are fresh. `HOLDFAST_BIN_DIR` names a
+//! asks cargo to build them; that is a quick no-op when they are fresh. `HOLDFAST_BIN_DIR` names a
 //! folder with other binaries instead, for instance of an older version.
 
 use std::{
@@ -36,15 +37,23 @@ pub fn profile_folder() -> PathBuf {
     }
 }
 
+/// An example of the SDK or the server.
+pub fn example(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| build(&["--examples"]).expect("the examples build"));
+    folder.join("examples").join(name)
+}
+
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match std::env::var_os("HOLDFAST_BIN_DIR") {
         Some(folder) => folder.into(),
-        None => build().expect("kvd and kvctl build"),
+        None => build(&["--bin", "kvd", "--bin", "kvctl"]).expect("kvd and kvctl build"),
     })
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+/// Builds what `which` names, of any package. Returns the profile's folder.
+fn build(which: &[&str]) -> anyhow::Result<PathBuf> {
     let folder = profile_folder();
     let target = folder
         .parent()
@@ -53,15 +62,8 @@ fn build() -> anyhow::Result<PathBuf> {
     lock.lock()?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args([
-            "build",
-            "--quiet",
-            "--workspace",
-            "--bin",
-            "kvd",
-            "--bin",
-            "kvctl",
-        ])
+        .args(["build", "--quiet", "--workspace"])
+        .args(which)
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
         .arg("--target-dir")
