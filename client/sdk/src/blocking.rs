@@ -246,12 +246,12 @@ impl Lease {
 }
 
 impl LockGuard {
-    /// As [`crate::LockGuard::token`].
+    /// As [`crate::Hold::token`].
     pub fn token(&self) -> Revision {
         self.guard.token()
     }
 
-    /// As [`crate::LockGuard::is_held`].
+    /// As [`crate::Hold::is_held`].
     pub fn is_held(&self) -> bool {
         self.guard.is_held()
     }

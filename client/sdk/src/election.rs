@@ -1,14 +1,17 @@
 //! Elections: one leader of a name at a time, with a value that all can see.
 
-use holdfast_proto::{Key, Revision, Value, v1};
+use std::{ops::Deref, time::Duration};
+
+use bytes::Bytes;
+use holdfast_proto::{Revision, Value, v1};
 use tonic::{Status, Streaming};
 
 use crate::{
-    Client, Entry, Lease, LockError, LockOptions, ReadError, WatchError, WriteError,
+    Client, Entry, Hold, LockError, LockOptions, ReadError, WatchError, WriteError,
     call::Attempt,
     entry::Unreadable,
     error::Failure,
-    lock::{Contention, Hold, or_not_yet},
+    hold::{Claim, Granting},
     node::{Route, jittered},
     reason::{self, Verdict, describe},
 };
@@ -20,7 +23,7 @@ pub struct Election {
     name: String,
 }
 
-/// An office that is held. Dropping it resigns in the background.
+/// An office that is held; see [`Hold`]. Dropping it resigns in the background.
 #[derive(Debug)]
 pub struct Leadership {
     hold: Hold,
@@ -52,36 +55,30 @@ impl Election {
         value: impl Into<Value>,
         options: LockOptions,
     ) -> Result<Leadership, LockError> {
-        let value = v1::Value::from(value.into());
-        let lease = self.client.grant_lease(options.ttl).await?;
-        let contention = Contention::new(lease, &self.name, options.wait);
-        loop {
-            let write = self.client.begin_write();
-            let request = v1::CampaignRequest {
-                request: Some(write.id().into()),
+        // A campaign always waits in line; who does not want to looks first.
+        if options.wait == Some(Duration::ZERO) && matches!(self.leader().await, Ok(Some(_))) {
+            return Err(LockError::Held {
                 name: self.name.clone(),
-                lease: contention.lease.id().get(),
-                value: Some(value.clone()),
-            };
-            let asked = self.client.call(contention.call(&self.client), |attempt| {
-                let request = attempt.request(request.clone());
-                async move { or_not_yet(attempt.lock().campaign(request).await) }
+                waited: Duration::ZERO,
             });
-            let answer = tokio::select! {
-                answer = asked => answer,
-                () = contention.lease.lost() => {
-                    return Err(LockError::Lost { name: self.name.clone() });
-                }
-            };
-            if let Some(answer) = contention.take_in(answer)?
-                && answer.token != 0
-            {
-                let name = self.name.clone();
-                let hold = contention.won(&self.client, name, answer.token, answer.key)?;
-                return Ok(Leadership { hold });
-            }
-            contention.check(true)?;
         }
+        let value = v1::Value::from(value.into());
+        let campaign = |claim: Claim| v1::CampaignRequest {
+            request: Some(claim.request),
+            name: claim.name,
+            lease: claim.lease,
+            value: Some(value.clone()),
+        };
+        let hold = self
+            .client
+            .hold(
+                &self.name,
+                options,
+                campaign,
+                |attempt, request| async move { attempt.lock().campaign(request).await },
+            )
+            .await?;
+        Ok(Leadership { hold })
     }
 
     /// Who leads now; `created` of the entry is the token. `None`: nobody.
@@ -111,40 +108,15 @@ impl Election {
 }
 
 impl Leadership {
-    /// The fencing token: strictly rising from leader to leader.
-    pub fn token(&self) -> Revision {
-        self.hold.token
-    }
-
-    /// The key that stands for this office.
-    pub fn key(&self) -> &Key {
-        &self.hold.key
-    }
-
-    /// The lease behind it.
-    pub fn lease(&self) -> &Lease {
-        &self.hold.lease
-    }
-
-    /// Whether the office is surely held now.
-    pub fn is_held(&self) -> bool {
-        self.hold.lease.is_alive()
-    }
-
-    /// Returns when the office is lost.
-    pub async fn lost(&self) {
-        self.hold.lease.lost().await;
-    }
-
     /// Shows observers another value. Returns its revision.
     pub async fn proclaim(&self, value: impl Into<Value>) -> Result<Revision, WriteError> {
-        let client = &self.hold.client;
+        let client = self.hold.client();
         let write = client.begin_write();
         let request = v1::ProclaimRequest {
             request: Some(write.id().into()),
-            name: self.hold.name.clone(),
-            lease: self.hold.lease.id().get(),
-            token: self.hold.token.get(),
+            name: self.name().to_owned(),
+            lease: self.lease().id().get(),
+            token: self.token().get(),
             value: Some(value.into().into()),
         };
         let answer = client
@@ -157,19 +129,24 @@ impl Leadership {
     }
 
     /// Gives the office up. [`LockError::Lost`]: it was lost before.
-    pub async fn resign(mut self) -> Result<(), LockError> {
-        let write = self.hold.client.begin_write();
-        let request = self.hold.release_request(write.id().into());
-        let answer = self
-            .hold
-            .client
-            .call(self.hold.client.writing(), |attempt| {
-                let request = attempt.request(request.clone());
-                async move { attempt.lock().resign(request).await }
-            })
+    pub async fn resign(self) -> Result<(), LockError> {
+        self.hold
+            .give_back(|attempt, request| async move { attempt.lock().resign(request).await })
             .await
-            .map_err(WriteError::from)?;
-        self.hold.let_go(answer.message.released)
+    }
+}
+
+impl Deref for Leadership {
+    type Target = Hold;
+
+    fn deref(&self) -> &Hold {
+        &self.hold
+    }
+}
+
+impl Granting for v1::CampaignResponse {
+    fn won(self) -> Option<(u64, Bytes)> {
+        (self.token != 0).then_some((self.token, self.key))
     }
 }
 
@@ -251,5 +228,5 @@ impl std::fmt::Debug for Observer {
     }
 }
 
-const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 //! A [`Lease`] renews itself every third of its time to live. Its own idea of how long it lives is
 //! counted from before a renewal was *sent*, so it gives up before the store does, never after.
 //! The clock is the machine's monotonic one: where a machine may be suspended, check a fencing
-//! token where it matters (see [`crate::LockGuard::token`]).
+//! token where it matters (see [`crate::Hold::token`]).
 
 use std::{
     sync::Arc,

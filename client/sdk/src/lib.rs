@@ -26,7 +26,7 @@
 //! * **A [`Mirror`] keeps serving** when every server is gone, always at exactly one revision, and
 //!   says how old it is.
 //! * **A lease or lock knows when it is lost** before the store gives it to somebody else:
-//!   [`Lease::lost`], [`LockGuard::lost`]; and a lock has a fencing token.
+//!   [`Lease::lost`], [`Hold::lost`]; and a lock has a fencing token.
 //! * **A frozen node costs a moment**, not the deadline: see [`ClientOptions::hedge_after`].
 //! * A server is trusted for its certificate, which must name a node of the context's cluster, and
 //!   not for its host name.
@@ -51,6 +51,7 @@ mod error;
 #[cfg(feature = "formats")]
 pub mod formats;
 mod history;
+mod hold;
 mod lease;
 mod lock;
 mod mirror;
@@ -75,6 +76,7 @@ pub use election::{Election, Leadership, Observer};
 pub use entry::{Entry, Found, Origin, Page};
 pub use error::{ConnectError, LockError, ReadError, WatchError, WriteError};
 pub use history::{Diff, Difference, History, HistoryOptions, Retention, RolledBack, Version};
+pub use hold::Hold;
 pub use lease::{Lease, LeaseInfo};
 pub use lock::LockGuard;
 pub use mirror::{Mirror, MirrorChanges, MirrorRead, MirrorView, Mirrored};

@@ -1,5 +1,7 @@
 //! Elections: one leader at a time, whose followers miss nobody while nodes come and go.
 
+use std::time::{Duration, Instant};
+
 use holdfast_client::{Client, Entry, LockError, LockOptions, WriteError};
 
 use crate::{
@@ -118,8 +120,30 @@ async fn an_office_is_lost_when_no_server_renews_its_lease() {
     let client = cluster.client(|_| {});
     let office = campaign(client, "first").await;
     cluster.all(Manner::Silent);
-    tokio::time::timeout(std::time::Duration::from_secs(5), office.lost())
+    tokio::time::timeout(Duration::from_secs(5), office.lost())
         .await
         .expect("told in time");
     assert!(!office.is_held());
+}
+
+#[tokio::test]
+async fn who_does_not_wait_is_told_at_once_that_somebody_leads() {
+    let cluster = Cluster::start(1);
+    let client = cluster.client(|_| {});
+    let held = campaign(client.clone(), "first").await;
+    let options = || LockOptions {
+        wait: Some(Duration::ZERO),
+        ..LockOptions::default()
+    };
+    let election = client.election("office");
+    let started = Instant::now();
+    let refused = election.campaign("second", options()).await;
+    assert!(
+        matches!(refused, Err(LockError::Held { .. })),
+        "{refused:?}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(cluster.shared.world().line.len(), 1);
+    held.resign().await.unwrap();
+    election.campaign("second", options()).await.unwrap();
 }
