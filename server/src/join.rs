@@ -21,7 +21,7 @@ use crate::{
     identity::{AuthorityError, CertificateAuthority, Identity, JoinToken, KeyError},
     tls::{
         self, dial,
-        verify::{PinVerifier, WRONG_AUTHORITY},
+        verify::{PinnedAuthority, Verifier, WRONG_AUTHORITY},
     },
 };
 
@@ -189,7 +189,8 @@ async fn ask_one(
     request: v1::JoinRequest,
     deadline: tokio::time::Instant,
 ) -> Result<Admitted, Failure> {
-    let verifier = Arc::new(PinVerifier::new(*token.ca_pin(), token.cluster_id()));
+    let pinned = PinnedAuthority::new(*token.ca_pin(), token.cluster_id());
+    let verifier = Arc::new(Verifier::new(pinned));
     let config = tls::client_builder(verifier.clone()).with_no_client_auth();
     let config = with_http2(config);
     // First only the handshake: its error says whether this is the wrong cluster or nobody at all.

@@ -32,6 +32,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 pub use dial::PeerDialer;
 pub use listen::{PeerStream, incoming};
 
+use self::verify::{NamedNode, Verifier};
 use crate::identity::{
     Identity, IdentityError, NodeKey,
     authority::{CLOCK_TOLERANCE, LIFETIME, host_of},
@@ -171,10 +172,9 @@ impl NodeTls {
 
     /// For a connection to the node of this name, and to no other.
     pub fn client_config(&self, name: &NodeName) -> Arc<ClientConfig> {
-        let verifier =
-            verify::PeerVerifier::new(self.roots.clone(), self.identity.cluster(), name.clone());
-        let mut config =
-            client_builder(Arc::new(verifier)).with_client_cert_resolver(self.own.clone());
+        let meant = NamedNode::new(self.roots.clone(), self.identity.cluster(), name.clone());
+        let mut config = client_builder(Arc::new(Verifier::new(meant)))
+            .with_client_cert_resolver(self.own.clone());
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
         Arc::new(config)

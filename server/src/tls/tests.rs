@@ -137,7 +137,7 @@ async fn certificates_of_another_authority_count_for_nothing_on_either_side() {
     let error = met.unwrap_err();
     assert!(error.contains("invalid peer certificate"), "{error}");
     // A client that checks nothing still meets a server that does.
-    let pin = verify::PinVerifier::new(ours.pin(), "c1");
+    let pin = Verifier::new(verify::PinnedAuthority::new(ours.pin(), "c1"));
     let client = client_builder(Arc::new(pin)).with_client_cert_resolver(stranger.own.clone());
     let (met, seen) = meet(one.server_config(), Arc::new(client)).await;
     assert!(met.is_err());
@@ -149,7 +149,7 @@ async fn a_caller_without_a_certificate_is_let_in_as_nobody_and_only_with_the_ri
     let authority = cluster("c1");
     let one = node(&authority, "n1", SystemTime::now());
     let client = |pin: CaPin, id: &str| {
-        let verifier = Arc::new(verify::PinVerifier::new(pin, id));
+        let verifier = Arc::new(Verifier::new(verify::PinnedAuthority::new(pin, id)));
         (
             verifier.clone(),
             Arc::new(client_builder(verifier).with_no_client_auth()),

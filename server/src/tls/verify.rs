@@ -1,7 +1,7 @@
 //! Checks of the server's certificate: a peer must be the node that was meant, and a new node must
 //! meet the authority that its token pins.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use holdfast_proto::NodeName;
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
     },
+    crypto::verify_tls13_signature,
     server::ParsedCertificate,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,16 +20,39 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::provider;
 use crate::identity::{CaPin, Identity};
 
+/// Whom a dialler takes for the one that was meant.
+pub trait Check: fmt::Debug + Send + Sync {
+    /// Looks at the certificates that were shown. Whether the other side has the key of the first
+    /// is for [`Verifier`] to see to.
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error>;
+}
+
+/// A [`Check`] as rustls asks for it: over TLS 1.3 only, and whatever name was dialled.
+#[derive(Debug)]
+pub struct Verifier<C>(C);
+
+impl<C: Check> Verifier<C> {
+    /// By this check.
+    pub fn new(check: C) -> Self {
+        Self(check)
+    }
+}
+
 /// Takes one node of one cluster and nobody else, wherever it listens.
 #[derive(Debug)]
-pub struct PeerVerifier {
+pub struct NamedNode {
     roots: Arc<RootCertStore>,
     cluster: String,
     name: NodeName,
 }
 
-impl PeerVerifier {
-    /// For the node of this name and cluster, vouched for by one of `roots`.
+impl NamedNode {
+    /// The node of this name and cluster, vouched for by one of `roots`.
     pub fn new(roots: Arc<RootCertStore>, cluster: &str, name: NodeName) -> Self {
         Self {
             roots,
@@ -40,43 +64,43 @@ impl PeerVerifier {
 
 /// Takes any node of a cluster whose authority has the pinned key, and remembers that authority.
 #[derive(Debug)]
-pub struct PinVerifier {
+pub struct PinnedAuthority {
     pin: CaPin,
     cluster: String,
-    authority: Mutex<Option<CertificateDer<'static>>>,
+    met: Mutex<Option<CertificateDer<'static>>>,
 }
 
-impl PinVerifier {
-    /// For a cluster known by its id and the pin of its authority.
+impl PinnedAuthority {
+    /// Of a cluster known by its id and the pin of its authority.
     pub fn new(pin: CaPin, cluster: &str) -> Self {
         Self {
             pin,
             cluster: cluster.to_owned(),
-            authority: Mutex::default(),
+            met: Mutex::default(),
         }
-    }
-
-    /// The authority that was met and matched.
-    pub fn authority(&self) -> Option<CertificateDer<'static>> {
-        self.authority.lock().clone()
     }
 }
 
-impl ServerCertVerifier for PeerVerifier {
-    fn verify_server_cert(
+impl Verifier<PinnedAuthority> {
+    /// The authority that was met and matched.
+    pub fn authority(&self) -> Option<CertificateDer<'static>> {
+        self.0.met.lock().clone()
+    }
+}
+
+impl Check for NamedNode {
+    fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         verify_chain(end_entity, intermediates, &self.roots, now)?;
         match identity(end_entity)? {
             Identity::Node { cluster, name, .. }
                 if cluster == self.cluster && name == self.name =>
             {
-                Ok(ServerCertVerified::assertion())
+                Ok(())
             }
             other => Err(Error::General(format!(
                 "the one who answers is {other} of cluster {}, not node/{}",
@@ -85,41 +109,15 @@ impl ServerCertVerifier for PeerVerifier {
             ))),
         }
     }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }
 
-impl ServerCertVerifier for PinVerifier {
-    fn verify_server_cert(
+impl Check for PinnedAuthority {
+    fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let pinned = intermediates.iter().find(|certificate| {
             X509Certificate::from_der(certificate)
                 .is_ok_and(|(_, parsed)| CaPin::of(parsed.public_key().raw) == self.pin)
@@ -132,14 +130,28 @@ impl ServerCertVerifier for PinVerifier {
         verify_chain(end_entity, &[], &roots, now)?;
         match identity(end_entity)? {
             Identity::Node { cluster, .. } if cluster == self.cluster => {
-                *self.authority.lock() = Some(authority.clone().into_owned());
-                Ok(ServerCertVerified::assertion())
+                *self.met.lock() = Some(authority.clone().into_owned());
+                Ok(())
             }
             other => Err(Error::General(format!(
                 "the one who answers is {other} of cluster {}, not a node of the token's cluster",
                 other.cluster()
             ))),
         }
+    }
+}
+
+impl<C: Check> ServerCertVerifier for Verifier<C> {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.0.check(end_entity, intermediates, now)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -148,7 +160,7 @@ impl ServerCertVerifier for PinVerifier {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(only_tls13())
+        Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
     }
 
     fn verify_tls13_signature(
@@ -157,7 +169,8 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature)
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -182,18 +195,5 @@ fn identity(certificate: &CertificateDer<'_>) -> Result<Identity, Error> {
     Identity::from_certificate(certificate).map_err(|error| Error::General(error.to_string()))
 }
 
-fn verify_signature(
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = &provider().signature_verification_algorithms;
-    rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-}
-
-fn only_tls13() -> Error {
-    Error::General("TLS 1.2 is not spoken here".to_owned())
-}
-
-/// What [`PinVerifier`] says of a server that another authority vouches for.
+/// What [`PinnedAuthority`] says of a server that another authority vouches for.
 pub const WRONG_AUTHORITY: &str = "the authority of the one who answers is not the token's";
