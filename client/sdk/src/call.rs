@@ -2,8 +2,9 @@
 //!
 //! Invariants: (1) every attempt of a call sends the same message, so a write carries the same
 //! request id and is applied at most once. (2) A call ends as *unreachable* only if no attempt can
-//! have been applied; else it ends as *unknown*. (3) A node that is frozen costs
-//! [`ClientOptions::hedge_after`](crate::ClientOptions), not the deadline.
+//! have been applied; else it ends as *unknown*. (3) A node that is frozen, or cut off from the
+//! others, costs [`ClientOptions::hedge_after`](crate::ClientOptions) and not the deadline, and that
+//! one call in each period of its [circuit](crate::circuit).
 
 use std::{
     future::Future,
@@ -17,8 +18,9 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     Client,
+    circuit::jittered,
     error::Failure,
-    node::{Node, Route, jittered},
+    node::{Needs, Node, Route},
     reason::{self, Reason, Verdict, describe},
 };
 
@@ -26,6 +28,8 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
     pub(crate) route: Route,
+    /// Who must be well for an answer.
+    pub(crate) needs: Needs,
     /// All attempts together.
     pub(crate) timeout: Duration,
     /// One attempt.
@@ -136,16 +140,16 @@ impl Client {
             if launch_at.is_some_and(|at| at <= now) {
                 let silent = flying
                     .iter()
-                    .all(|(node, since)| !nodes.heard_since(node, *since));
+                    .all(|(node, since)| !nodes.answered_since(node, call.needs, *since));
                 launch_at = if !silent {
                     // It is busy, not frozen: asking another would only add to the load.
                     Some(now + hedge_after)
                 } else {
-                    for (node, _) in &flying {
-                        nodes.suspect(node);
+                    for (node, since) in &flying {
+                        nodes.silent(node, call.needs, *since);
                     }
                     let busy: Vec<_> = flying.iter().map(|(node, _)| node.clone()).collect();
-                    nodes.pick(call.route, &busy).and_then(|node| {
+                    nodes.pick(call.route, call.needs, &busy).and_then(|node| {
                         let timeout = call.attempt_timeout.min(deadline - now);
                         let sending = attempt(Attempt::new(&node, timeout));
                         flying.push((Arc::clone(&node), now));
@@ -164,9 +168,17 @@ impl Client {
             };
             flying.retain(|(node, _)| !Arc::ptr_eq(node, &landed.node));
             match landed.result {
-                Ok(response) => return Ok(self.answer(&landed.node, started, response)),
+                Ok(response) => {
+                    return Ok(self.answer(call.needs, &landed.node, started, response));
+                }
                 Err(status) => {
-                    self.settle(&mut progress, &landed.node, landed.launched, status)?;
+                    self.settle(
+                        &mut progress,
+                        call.needs,
+                        &landed.node,
+                        landed.launched,
+                        status,
+                    )?;
                     launch_at = Some(Instant::now() + progress.pause(nodes.len()));
                 }
             }
@@ -175,11 +187,12 @@ impl Client {
 
     fn answer<T: Answered>(
         &self,
+        needs: Needs,
         node: &Arc<Node>,
         started: Instant,
         response: Response<T>,
     ) -> Answer<T> {
-        self.nodes().heard(node);
+        self.nodes().answered(node, needs);
         let leader = reason::leader_hint(response.metadata());
         let message = response.into_inner();
         let header = message.header();
@@ -199,6 +212,7 @@ impl Client {
     fn settle(
         &self,
         progress: &mut Progress,
+        needs: Needs,
         node: &Node,
         launched: Instant,
         status: Status,
@@ -218,12 +232,16 @@ impl Client {
                 });
             }
             Verdict::Final => {
-                nodes.heard(node);
+                nodes.answered(node, needs);
                 return Err(Failure::Refused(status));
             }
-            _ if reason::node_is_well(&status) => nodes.heard(node),
-            _ if nodes.heard_since(node, launched) && timed_out(&status) => {}
-            _ => nodes.failed(node),
+            _ if reason::node_is_well(&status) => nodes.answered(node, Needs::Node),
+            _ if timed_out(&status) => {
+                if !nodes.answered_since(node, needs, launched) {
+                    nodes.silent(node, needs, launched);
+                }
+            }
+            _ => nodes.unreachable(node, launched),
         }
         progress.may_be_applied |= verdict == Verdict::RetryUnknown;
         // A timeout tells less than whatever was said before it.

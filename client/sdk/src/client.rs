@@ -16,8 +16,9 @@ use tonic::transport::Channel;
 use crate::{
     ClientOptions, ConnectError, Context, ReadRouting,
     call::{Attempt, Call, is_about_trust},
+    circuit::jittered,
     connect::Dialer,
-    node::{Node, Nodes, Route},
+    node::{Needs, Node, Nodes, Route},
     reason::{self, Verdict},
     session::{InFlight, Sessions},
     tls,
@@ -144,6 +145,7 @@ impl Client {
     fn calling(&self, route: Route) -> Call {
         Call {
             route,
+            needs: Needs::Majority,
             timeout: self.timeout,
             attempt_timeout: self.inner.options.attempt_timeout,
             hedge: true,
@@ -184,7 +186,7 @@ impl Client {
             {
                 return Err(ConnectError::Unauthorized { message });
             }
-            tokio::time::sleep(crate::node::jittered(pause, LONGEST_PAUSE)).await;
+            tokio::time::sleep(jittered(pause, LONGEST_PAUSE)).await;
             pause *= 2;
         }
         let waited = started.elapsed();
@@ -199,7 +201,7 @@ impl Client {
         let attempt = Attempt::new(node, self.options().attempt_timeout.min(self.timeout));
         let request = attempt.request(v1::StatusRequest { local: true });
         let answer = attempt.cluster().status(request).await?.into_inner();
-        self.nodes().heard(node);
+        self.nodes().answered(node, Needs::Node);
         if let Some(header) = &answer.header {
             self.nodes().learn(node, header, Some(answer.leader));
         }
@@ -212,7 +214,7 @@ impl Client {
         let attempt = Attempt::new(node, self.options().attempt_timeout.min(self.timeout));
         let request = attempt.request(v1::MemberListRequest {});
         let answer = attempt.cluster().member_list(request).await?.into_inner();
-        self.nodes().heard(node);
+        self.nodes().answered(node, Needs::Node);
         if let Some(header) = &answer.header {
             self.nodes().learn(node, header, Some(answer.leader));
         }

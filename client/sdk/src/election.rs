@@ -1,6 +1,9 @@
 //! Elections: one leader of a name at a time, with a value that all can see.
 
-use std::{ops::Deref, time::Duration};
+use std::{
+    ops::Deref,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use holdfast_proto::{Revision, Value, v1};
@@ -9,10 +12,11 @@ use tonic::{Status, Streaming};
 use crate::{
     Client, Entry, Hold, LockError, LockOptions, ReadError, WatchError, WriteError,
     call::Attempt,
+    circuit::jittered,
     entry::Unreadable,
     error::Failure,
     hold::{Claim, Granting},
-    node::{Route, jittered},
+    node::{Needs, Route},
     reason::{self, Verdict, describe},
 };
 
@@ -180,7 +184,10 @@ impl Observer {
         let ended = || Status::unavailable("the server ended the observation");
         if self.answers.is_none() {
             let client = &self.election.client;
-            let node = client.nodes().pick(Route::Spread, &[]).ok_or_else(ended)?;
+            let nodes = client.nodes();
+            let node = nodes.pick(Route::Spread, Needs::Majority, &[]);
+            let node = node.ok_or_else(ended)?;
+            let asked_at = Instant::now();
             let limit = client.options().attempt_timeout;
             let mut lock = Attempt::new(&node, limit).lock();
             let request = v1::LeaderRequest {
@@ -191,7 +198,7 @@ impl Observer {
             match answered {
                 Ok(answers) => self.answers = Some(answers.into_inner()),
                 Err(status) => {
-                    client.nodes().failed(&node);
+                    nodes.unreachable(&node, asked_at);
                     return Err(status);
                 }
             }

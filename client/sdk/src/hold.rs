@@ -22,7 +22,7 @@ use crate::{
     call::{Answer, Answered, Attempt, Call},
     entry::Unreadable,
     error::Failure,
-    node::Route,
+    node::{Needs, Route},
     reason::Reason,
 };
 
@@ -204,6 +204,7 @@ impl Contention {
         let round = left.clamp(SHORTEST_ROUND, ROUND);
         Call {
             route: Route::Leader,
+            needs: Needs::Majority,
             attempt_timeout: round,
             timeout: round + client.options().connect_timeout,
             hedge: false,

@@ -41,6 +41,7 @@
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod call;
+mod circuit;
 mod client;
 mod cluster;
 mod connect;

@@ -1,15 +1,16 @@
 //! The nodes a client knows: which answer, which leads, which to ask next.
 //!
-//! The context names some; the others are learned from the cluster's member list. A node that
-//! failed is left alone for a moment that doubles, with jitter, so that clients do not return in
-//! step.
+//! The context names some; the others are learned from the cluster's member list. Each node has two
+//! [circuits](Circuit): whether it can be talked to, and whether what needs a majority goes through
+//! there. For a node that is cut off from its peers answers what it can answer alone, and lets the
+//! rest hang; the one must not speak for the other.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -19,6 +20,7 @@ use tonic::{Status, transport::Channel};
 
 use crate::{
     ConnectError,
+    circuit::{Circuit, Fault},
     connect::{Alert, Dialed, Dialer},
     reason::{self, Verdict},
 };
@@ -31,10 +33,10 @@ pub(crate) struct Node {
     turn: AtomicUsize,
     /// Its member id; 0: not known yet.
     member: AtomicU64,
-    failures: AtomicU32,
-    /// Milliseconds on the clock of [`Nodes`].
-    blocked_until_ms: AtomicU64,
-    heard_at_ms: AtomicU64,
+    /// Talking to it.
+    reach: Circuit,
+    /// Getting a majority's answer through it.
+    majority: Circuit,
 }
 
 /// All nodes known.
@@ -59,6 +61,15 @@ pub(crate) enum Route {
     Spread,
 }
 
+/// What it takes to answer a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// The node that is asked.
+    Node,
+    /// A majority of the nodes.
+    Majority,
+}
+
 impl Node {
     fn new(address: String, dialed: Dialed) -> Arc<Self> {
         Arc::new(Self {
@@ -67,9 +78,8 @@ impl Node {
             alert: dialed.alert,
             turn: AtomicUsize::new(0),
             member: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
-            blocked_until_ms: AtomicU64::new(0),
-            heard_at_ms: AtomicU64::new(0),
+            reach: Circuit::default(),
+            majority: Circuit::default(),
         })
     }
 
@@ -86,6 +96,33 @@ impl Node {
             }
             verdict => verdict,
         }
+    }
+
+    fn circuit(&self, needs: Needs) -> &Circuit {
+        match needs {
+            Needs::Node => &self.reach,
+            Needs::Majority => &self.majority,
+        }
+    }
+
+    /// Lets a call pass to it, unless that would only cost the call time.
+    fn pass(&self, needs: Needs, now_ms: u64) -> bool {
+        match needs {
+            Needs::Node => self.reach.pass(now_ms),
+            // A trial of one circuit is not wasted on what the other would stop.
+            Needs::Majority => {
+                self.reach.is_passable(now_ms)
+                    && self.majority.is_passable(now_ms)
+                    && self.reach.pass(now_ms)
+                    && self.majority.pass(now_ms)
+            }
+        }
+    }
+
+    /// When it will be tried again.
+    fn passable_at_ms(&self, needs: Needs) -> u64 {
+        let at = |needs| self.circuit(needs).broken_until_ms();
+        at(Needs::Node).max(at(needs))
     }
 
     /// A connection of it, in turn.
@@ -150,62 +187,54 @@ impl Nodes {
     }
 
     /// The node to ask next, none of `busy`. `None`: all are busy.
-    pub(crate) fn pick(&self, route: Route, busy: &[Arc<Node>]) -> Option<Arc<Node>> {
+    pub(crate) fn pick(&self, route: Route, needs: Needs, busy: &[Arc<Node>]) -> Option<Arc<Node>> {
         let list = self.list.load();
         let now = self.now_ms();
         let free = |node: &Arc<Node>| !busy.iter().any(|other| Arc::ptr_eq(node, other));
-        let open = |node: &Arc<Node>| node.blocked_until_ms.load(Relaxed) <= now;
 
         if route == Route::Leader {
             let leader = self.leader.load(Relaxed);
             let found = list
                 .iter()
                 .find(|node| leader != 0 && node.member.load(Relaxed) == leader);
-            if let Some(node) = found.filter(|node| free(node) && open(node)) {
+            if let Some(node) = found.filter(|node| free(node) && node.pass(needs, now)) {
                 return Some(Arc::clone(node));
             }
         }
         let turn = self.turn.fetch_add(1, Relaxed) % list.len();
         let in_turn = || list[turn..].iter().chain(&list[..turn]).filter(|n| free(n));
         in_turn()
-            .find(|node| open(node))
-            .or_else(|| in_turn().min_by_key(|node| node.blocked_until_ms.load(Relaxed)))
+            .find(|node| node.pass(needs, now))
+            .or_else(|| in_turn().min_by_key(|node| node.passable_at_ms(needs)))
             .cloned()
     }
 
-    /// The node answered: nothing is held against it any more.
-    pub(crate) fn heard(&self, node: &Node) {
-        node.heard_at_ms.store(self.now_ms(), Relaxed);
-        if node.failures.load(Relaxed) != 0 || node.blocked_until_ms.load(Relaxed) != 0 {
+    /// The node answered what needs this: nothing is held against it any more.
+    pub(crate) fn answered(&self, node: &Node, needs: Needs) {
+        let now = self.now_ms();
+        if needs == Needs::Majority {
+            node.majority.answered(now);
+        }
+        if node.reach.answered(now) {
             node.alert.clear();
-            node.failures.store(0, Relaxed);
-            node.blocked_until_ms.store(0, Relaxed);
         }
     }
 
-    /// Whether the node said anything since then.
-    pub(crate) fn heard_since(&self, node: &Node, then: Instant) -> bool {
-        let then_ms = then.duration_since(self.start).as_millis() as u64;
-        node.heard_at_ms.load(Relaxed) > then_ms
+    /// Whether the node answered anything that needs this since then.
+    pub(crate) fn answered_since(&self, node: &Node, needs: Needs, then: Instant) -> bool {
+        node.circuit(needs).answered_since(self.ms(then))
     }
 
     /// The node could not be reached: leave it alone for a while.
-    pub(crate) fn failed(&self, node: &Node) {
-        let failures = node.failures.fetch_add(1, Relaxed).min(8);
-        self.block(
-            node,
-            jittered(FIRST_BLOCK * 2u32.pow(failures), LONGEST_BLOCK),
-        );
+    pub(crate) fn unreachable(&self, node: &Node, since: Instant) {
+        node.reach
+            .fault(Fault::Refused, self.ms(since), self.now_ms());
     }
 
-    /// The node is silent, perhaps frozen: prefer others until it speaks.
-    pub(crate) fn suspect(&self, node: &Node) {
-        self.block(node, SUSPECT_BLOCK);
-    }
-
-    fn block(&self, node: &Node, pause: Duration) {
-        let until = self.now_ms() + pause.as_millis() as u64;
-        node.blocked_until_ms.fetch_max(until, Relaxed);
+    /// The node has been silent since then: prefer others for what needs this.
+    pub(crate) fn silent(&self, node: &Node, needs: Needs, since: Instant) {
+        node.circuit(needs)
+            .fault(Fault::Silent, self.ms(since), self.now_ms());
     }
 
     /// Takes in an answer's header. Returns whether it tells of a newer term, so that the leader
@@ -264,20 +293,13 @@ impl Nodes {
     }
 
     fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+        self.ms(Instant::now())
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.start).as_millis() as u64
     }
 }
-
-/// Between half of `pause` and all of it, at most `longest`.
-pub(crate) fn jittered(pause: Duration, longest: Duration) -> Duration {
-    pause
-        .min(longest)
-        .mul_f64(rand::rng().random_range(0.5..1.0))
-}
-
-const FIRST_BLOCK: Duration = Duration::from_millis(50);
-const LONGEST_BLOCK: Duration = Duration::from_secs(2);
-const SUSPECT_BLOCK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -308,11 +330,17 @@ mod tests {
         let all = nodes.all();
         assert!(!nodes.learn(&all[0], &header(1, 5), Some(3)));
         for _ in 0..4 {
-            let node = nodes.pick(Route::Leader, &[]).unwrap();
+            let node = nodes.pick(Route::Leader, Needs::Majority, &[]).unwrap();
             assert!(Arc::ptr_eq(&node, &all[2]));
         }
         let mut seen: Vec<_> = (0..3)
-            .map(|_| nodes.pick(Route::Spread, &[]).unwrap().address.clone())
+            .map(|_| {
+                nodes
+                    .pick(Route::Spread, Needs::Majority, &[])
+                    .unwrap()
+                    .address
+                    .clone()
+            })
             .collect();
         seen.sort();
         assert_eq!(seen, ["channel-0", "channel-1", "channel-2"]);
@@ -322,19 +350,38 @@ mod tests {
     async fn a_node_that_failed_is_avoided_until_it_answers() {
         let nodes = three();
         let all = nodes.all();
-        nodes.failed(&all[1]);
+        nodes.unreachable(&all[1], Instant::now());
         for _ in 0..6 {
-            let node = nodes.pick(Route::Spread, &[]).unwrap();
+            let node = nodes.pick(Route::Spread, Needs::Majority, &[]).unwrap();
             assert!(!Arc::ptr_eq(&node, &all[1]));
         }
         let busy = [Arc::clone(&all[0]), Arc::clone(&all[2])];
-        let last = nodes.pick(Route::Spread, &busy).unwrap();
+        let last = nodes.pick(Route::Spread, Needs::Majority, &busy).unwrap();
         assert!(
             Arc::ptr_eq(&last, &all[1]),
             "better a failed node than none"
         );
-        nodes.heard(&all[1]);
-        assert_eq!(all[1].blocked_until_ms.load(Relaxed), 0);
+        nodes.answered(&all[1], Needs::Node);
+        assert_eq!(all[1].passable_at_ms(Needs::Majority), 0);
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_majority_is_avoided_for_what_needs_one_only() {
+        let nodes = three();
+        let all = nodes.all();
+        nodes.silent(&all[1], Needs::Majority, Instant::now());
+        // What it answers alone says nothing about the majority.
+        nodes.answered(&all[1], Needs::Node);
+        let picked = |needs| {
+            (0..6).any(|_| {
+                let node = nodes.pick(Route::Spread, needs, &[]).unwrap();
+                Arc::ptr_eq(&node, &all[1])
+            })
+        };
+        assert!(!picked(Needs::Majority));
+        assert!(picked(Needs::Node));
+        nodes.answered(&all[1], Needs::Majority);
+        assert!(picked(Needs::Majority));
     }
 
     #[tokio::test]
@@ -343,7 +390,7 @@ mod tests {
         let all = nodes.all();
         nodes.learn(&all[0], &header(1, 7), Some(1));
         assert!(!nodes.learn(&all[1], &header(2, 6), Some(2)));
-        let node = nodes.pick(Route::Leader, &[]).unwrap();
+        let node = nodes.pick(Route::Leader, Needs::Majority, &[]).unwrap();
         assert!(Arc::ptr_eq(&node, &all[0]));
         assert!(
             nodes.learn(&all[1], &header(2, 8), None),

@@ -6,6 +6,7 @@ use crate::{
     Client, Consistency, Found, Origin, Page, RangeOptions, ReadError, ReadOptions,
     call::Answer,
     entry::{Unreadable, entries},
+    node::Needs,
 };
 
 impl Client {
@@ -53,6 +54,10 @@ impl Client {
     /// Reads a page of a range. Go on with [`KeyRange::continue_from`] its `next` key, at its
     /// `revision`; or use [`Client::range_all`].
     pub async fn range(&self, range: KeyRange, options: RangeOptions) -> Result<Page, ReadError> {
+        let mut call = self.reading();
+        if options.consistency == Consistency::Local {
+            call.needs = Needs::Node;
+        }
         let request = v1::RangeRequest {
             range: Some(range.into()),
             limit: options.limit,
@@ -66,7 +71,7 @@ impl Client {
             .into(),
         };
         let answer = self
-            .call(self.reading(), |attempt| {
+            .call(call, |attempt| {
                 let request = attempt.request(request.clone());
                 async move { attempt.kv().range(request).await }
             })

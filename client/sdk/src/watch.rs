@@ -15,9 +15,10 @@ use tonic::Status;
 use self::connection::Connection;
 use crate::{
     Client, Entry, WatchError, WatchOptions,
+    circuit::jittered,
     entry::{Unreadable, entries},
     error::Failure,
-    node::{Node, Route, jittered},
+    node::{Needs, Node, Route},
     reason::{self, Verdict, describe},
 };
 
@@ -82,6 +83,8 @@ pub struct Watch {
     failures: u32,
     /// The node that was given up last: another is tried first.
     avoid: Option<Arc<Node>>,
+    /// When the newest connection was asked for.
+    asked_at: Instant,
 }
 
 /// Where the next connection begins.
@@ -110,6 +113,7 @@ impl Client {
             failing_since: None,
             failures: 0,
             avoid: None,
+            asked_at: Instant::now(),
         }
     }
 }
@@ -210,11 +214,12 @@ impl Watch {
             let busy: Vec<_> = self.avoid.iter().cloned().collect();
             let nodes = self.client.nodes();
             let node = nodes
-                .pick(Route::Spread, &busy)
-                .or_else(|| nodes.pick(Route::Spread, &[]))
+                .pick(Route::Spread, Needs::Node, &busy)
+                .or_else(|| nodes.pick(Route::Spread, Needs::Node, &[]))
                 .ok_or_else(|| Status::unavailable("there is no node to ask"))?;
             // Until it has answered, it is the one to avoid next.
             self.avoid = Some(Arc::clone(&node));
+            self.asked_at = Instant::now();
             let create = self.create();
             self.connection = Some(Connection::open(&self.client, node, create).await?);
         }
@@ -245,7 +250,7 @@ impl Watch {
         self.avoid = None;
         if let Some(connection) = &self.connection {
             let nodes = self.client.nodes();
-            nodes.heard(&connection.node);
+            nodes.answered(&connection.node, Needs::Node);
             if let Some(header) = &response.header
                 && nodes.learn(&connection.node, header, None)
             {
@@ -344,7 +349,7 @@ impl Watch {
         }
         if let Some(node) = &node {
             if !reason::node_is_well(&status) {
-                nodes.failed(node);
+                nodes.unreachable(node, self.asked_at);
             }
             tracing::debug!(
                 node = node.address(),

@@ -4,6 +4,7 @@
 
 mod fake;
 
+mod avoiding;
 mod electing;
 mod failover;
 mod holding;

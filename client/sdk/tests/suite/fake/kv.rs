@@ -11,8 +11,13 @@ impl v1::kv_server::Kv for Context {
         &self,
         request: Request<v1::RangeRequest>,
     ) -> Result<Response<v1::RangeResponse>, Status> {
-        self.misbehave().await?;
         let request = request.into_inner();
+        if request.consistency() == v1::Consistency::Local {
+            self.misbehave_alone().await?;
+        } else {
+            self.shared.world().reads.push(self.id);
+            self.misbehave().await?;
+        }
         let range = KeyRange::from(request.range.unwrap());
         let header = self.header();
         let world = self.shared.world();

@@ -30,6 +30,8 @@ pub(crate) enum Manner {
     Well,
     /// Takes requests and never answers, as if it were frozen.
     Silent,
+    /// Cut off from its peers: answers what it can alone, and lets the rest hang.
+    CutOff,
     /// Says that there is no quorum.
     NoQuorum,
     /// Applies writes, and loses the connection before it answers.
@@ -44,6 +46,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<v1::Event>,
     /// Every write that arrived, with the node it arrived at.
     pub(crate) arrivals: Vec<(u64, v1::RequestId)>,
+    /// Every read that needs a majority, with the node it arrived at.
+    pub(crate) reads: Vec<u64>,
     pub(crate) answers: HashMap<(Bytes, u64), Result<u64, u64>>,
     pub(crate) leases: HashMap<u64, u64>,
     pub(crate) next_lease: u64,
@@ -95,6 +99,7 @@ impl Cluster {
                 entries: BTreeMap::new(),
                 log: Vec::new(),
                 arrivals: Vec::new(),
+                reads: Vec::new(),
                 answers: HashMap::new(),
                 leases: HashMap::new(),
                 next_lease: 1,
@@ -191,15 +196,23 @@ impl Context {
         *self.manner.lock().unwrap()
     }
 
-    /// The misbehaviour that every call shares.
+    /// The misbehaviour of every call that needs a majority.
     pub(crate) async fn misbehave(&self) -> Result<(), Status> {
+        match self.manner() {
+            Manner::CutOff => std::future::pending().await,
+            _ => self.misbehave_alone().await,
+        }
+    }
+
+    /// The misbehaviour of what a node answers alone.
+    pub(crate) async fn misbehave_alone(&self) -> Result<(), Status> {
         match self.manner() {
             Manner::Silent => std::future::pending().await,
             Manner::NoQuorum => Err(refusal(
                 Status::unavailable("no leader with a quorum answered"),
                 "no_quorum",
             )),
-            Manner::Well | Manner::Forgetful => Ok(()),
+            Manner::Well | Manner::CutOff | Manner::Forgetful => Ok(()),
         }
     }
 }

@@ -11,7 +11,7 @@ impl v1::cluster_server::Cluster for Context {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        self.misbehave().await?;
+        self.misbehave_alone().await?;
         Ok(Response::new(v1::StatusResponse {
             header: self.header(),
             leader: self.shared.world().leader,
@@ -23,7 +23,7 @@ impl v1::cluster_server::Cluster for Context {
         &self,
         _: Request<v1::MemberListRequest>,
     ) -> Result<Response<v1::MemberListResponse>, Status> {
-        self.misbehave().await?;
+        self.misbehave_alone().await?;
         Ok(Response::new(v1::MemberListResponse {
             header: self.header(),
             members: Vec::new(),

@@ -20,7 +20,7 @@ impl v1::watch_server::Watch for Context {
         &self,
         request: Request<Streaming<v1::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.misbehave().await?;
+        self.misbehave_alone().await?;
         let mut asked = request.into_inner();
         let Some(v1::watch_request::Request::Create(create)) =
             asked.message().await?.and_then(|message| message.request)
@@ -70,7 +70,7 @@ impl Context {
                     self.send(&answers, progress(next)).await?;
                 }
                 () = tokio::time::sleep(std::time::Duration::from_millis(200)) => {
-                    self.misbehave().await.ok()?;
+                    self.misbehave_alone().await.ok()?;
                     self.send(&answers, progress(next)).await?;
                 }
             }
