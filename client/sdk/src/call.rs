@@ -7,12 +7,13 @@
 //! one call in each period of its [circuit](crate::circuit).
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures::stream::{FuturesUnordered, StreamExt as _};
 use holdfast_proto::{NodeId, limits, v1};
 use tonic::{Response, Status, transport::Channel};
 
@@ -38,9 +39,10 @@ pub(crate) struct Call {
     pub(crate) hedge: bool,
 }
 
-/// One try at one node.
+/// One try at one node. While it exists it counts as a call under way there.
 pub(crate) struct Attempt {
-    channel: Channel,
+    node: Arc<Node>,
+    lane: usize,
     timeout: Duration,
 }
 
@@ -57,11 +59,16 @@ pub(crate) trait Answered {
 }
 
 impl Attempt {
-    pub(crate) fn new(node: &Node, timeout: Duration) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, timeout: Duration) -> Self {
         Self {
-            channel: node.channel(),
+            node: Arc::clone(node),
+            lane: node.lanes.enter(),
             timeout,
         }
+    }
+
+    fn channel(&self) -> Channel {
+        self.node.lanes.channel(self.lane)
     }
 
     /// The message with this attempt's time limit.
@@ -72,35 +79,47 @@ impl Attempt {
     }
 
     pub(crate) fn kv(&self) -> v1::kv_client::KvClient<Channel> {
-        v1::kv_client::KvClient::new(self.channel.clone())
+        v1::kv_client::KvClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES)
     }
 
     pub(crate) fn watch(&self) -> v1::watch_client::WatchClient<Channel> {
-        v1::watch_client::WatchClient::new(self.channel.clone())
+        v1::watch_client::WatchClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 
     pub(crate) fn lease(&self) -> v1::lease_client::LeaseClient<Channel> {
-        v1::lease_client::LeaseClient::new(self.channel.clone())
+        v1::lease_client::LeaseClient::new(self.channel())
     }
 
     pub(crate) fn lock(&self) -> v1::lock_client::LockClient<Channel> {
-        v1::lock_client::LockClient::new(self.channel.clone())
+        v1::lock_client::LockClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 
     pub(crate) fn cluster(&self) -> v1::cluster_client::ClusterClient<Channel> {
-        v1::cluster_client::ClusterClient::new(self.channel.clone())
+        v1::cluster_client::ClusterClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 }
 
-/// What became of one attempt.
-struct Landed<T> {
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.node.lanes.leave(self.lane);
+    }
+}
+
+/// One attempt that is under way.
+#[derive(Clone)]
+struct Flight {
     node: Arc<Node>,
     launched: Instant,
+}
+
+/// What became of one attempt.
+struct Landed<T> {
+    flight: Flight,
     result: Result<Response<T>, Status>,
 }
 
@@ -126,59 +145,68 @@ impl Client {
         let started = Instant::now();
         let deadline = started + call.timeout;
         let mut progress = Progress::new(started);
-        let mut flights = FuturesUnordered::new();
-        let mut flying: Vec<(Arc<Node>, Instant)> = Vec::with_capacity(2);
+        // Two at most, kept in place.
+        let (mut first, mut second) = (pin!(None), pin!(None));
+        let mut flying: [Option<Flight>; 2] = [None, None];
         let mut launch_at = Some(started);
-        let timer = tokio::time::sleep_until(deadline.into());
-        tokio::pin!(timer);
+        let mut timer = pin!(tokio::time::sleep_until(deadline.into()));
 
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(progress.give_up(!flights.is_empty()));
+                return Err(progress.give_up(flying.iter().any(Option::is_some)));
             }
             if launch_at.is_some_and(|at| at <= now) {
-                let silent = flying
-                    .iter()
-                    .all(|(node, since)| !nodes.answered_since(node, call.needs, *since));
-                launch_at = if !silent {
+                // With two under way none is launched.
+                let other = flying.iter().flatten().next();
+                let is_silent = other
+                    .is_none_or(|one| !nodes.answered_since(&one.node, call.needs, one.launched));
+                launch_at = if !is_silent {
                     // It is busy, not frozen: asking another would only add to the load.
                     Some(now + hedge_after)
                 } else {
-                    for (node, since) in &flying {
-                        nodes.silent(node, call.needs, *since);
+                    if let Some(other) = other
+                        && now - other.launched >= hedge_after
+                    {
+                        nodes.silent(&other.node, call.needs, other.launched);
                     }
-                    let busy: Vec<_> = flying.iter().map(|(node, _)| node.clone()).collect();
-                    nodes.pick(call.route, call.needs, &busy).and_then(|node| {
+                    let busy = other.map(|other| &other.node);
+                    let is_hedge = other.is_some();
+                    nodes.pick(call.route, call.needs, busy).and_then(|node| {
                         let timeout = call.attempt_timeout.min(deadline - now);
                         let sending = attempt(Attempt::new(&node, timeout));
-                        flying.push((Arc::clone(&node), now));
-                        flights.push(land(node, now, timeout, sending));
-                        (call.hedge && flying.len() < MOST_FLIGHTS).then_some(now + hedge_after)
+                        let flight = Flight {
+                            node,
+                            launched: now,
+                        };
+                        let landing = land(flight.clone(), timeout, sending);
+                        if flying[0].is_none() {
+                            first.set(Some(landing));
+                            flying[0] = Some(flight);
+                        } else {
+                            second.set(Some(landing));
+                            flying[1] = Some(flight);
+                        }
+                        (call.hedge && !is_hedge).then_some(now + hedge_after)
                     })
                 };
             }
             let wake = launch_at.map_or(deadline, |at| at.min(deadline));
             timer.as_mut().reset(wake.into());
 
-            let landed = tokio::select! {
+            let (place, landed) = tokio::select! {
                 biased;
-                Some(landed) = flights.next() => landed,
+                landed = either(first.as_mut(), second.as_mut()) => landed,
                 () = &mut timer => continue,
             };
-            flying.retain(|(node, _)| !Arc::ptr_eq(node, &landed.node));
+            flying[place] = None;
+            let flight = landed.flight;
             match landed.result {
                 Ok(response) => {
-                    return Ok(self.answer(call.needs, &landed.node, started, response));
+                    return Ok(self.answer(call.needs, &flight.node, started, response));
                 }
                 Err(status) => {
-                    self.settle(
-                        &mut progress,
-                        call.needs,
-                        &landed.node,
-                        landed.launched,
-                        status,
-                    )?;
+                    self.settle(&mut progress, call.needs, &flight, status)?;
                     launch_at = Some(Instant::now() + progress.pause(nodes.len()));
                 }
             }
@@ -213,11 +241,10 @@ impl Client {
         &self,
         progress: &mut Progress,
         needs: Needs,
-        node: &Node,
-        launched: Instant,
+        Flight { node, launched }: &Flight,
         status: Status,
     ) -> Result<(), Failure> {
-        let nodes = self.nodes();
+        let (nodes, launched) = (self.nodes(), *launched);
         progress.failures += 1;
         let verdict = node.judge(&status);
         match verdict {
@@ -264,8 +291,7 @@ impl Client {
 
 /// Waits for one attempt, not longer than it may take.
 async fn land<T>(
-    node: Arc<Node>,
-    launched: Instant,
+    flight: Flight,
     timeout: Duration,
     sending: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Landed<T> {
@@ -274,11 +300,26 @@ async fn land<T>(
     let result = tokio::time::timeout(timeout + GRACE, sending)
         .await
         .unwrap_or_else(|_| Err(Status::cancelled(format!("no answer within {timeout:?}"))));
-    Landed {
-        node,
-        launched,
-        result,
-    }
+    Landed { flight, result }
+}
+
+/// The first of two futures to end, of those that are there; its place is empty then.
+async fn either<F: Future>(
+    mut first: Pin<&mut Option<F>>,
+    mut second: Pin<&mut Option<F>>,
+) -> (usize, F::Output) {
+    poll_fn(|context| {
+        for (place, slot) in [&mut first, &mut second].into_iter().enumerate() {
+            if let Some(future) = slot.as_mut().as_pin_mut()
+                && let Poll::Ready(output) = future.poll(context)
+            {
+                slot.set(None);
+                return Poll::Ready((place, output));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Progress {
@@ -373,8 +414,6 @@ answered!(
     TransferLeaderResponse,
 );
 
-/// A call never waits on more nodes than this at once.
-const MOST_FLIGHTS: usize = 2;
 /// How much later than its limit an attempt is cut off here.
 const GRACE: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -21,10 +21,10 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tower::Service;
 
-use crate::{ConnectError, options::ClientOptions};
+use crate::{ConnectError, lane::Lanes, options::ClientOptions};
 
 /// Makes channels to nodes of one cluster.
 #[derive(Clone)]
@@ -64,16 +64,15 @@ impl Dialer {
             tls: TlsConnector::from(Arc::clone(&self.tls)),
             timeout: self.connect_timeout,
         };
-        let lanes = (0..self.lanes)
-            .map(|_| endpoint.connect_with_connector_lazy(connector.clone()))
-            .collect();
+        let channel = |_| endpoint.connect_with_connector_lazy(connector.clone());
+        let lanes = Lanes::new((0..self.lanes).map(channel));
         Ok(Dialed { lanes, alert })
     }
 }
 
 /// Channels to one node.
 pub(crate) struct Dialed {
-    pub(crate) lanes: Vec<Channel>,
+    pub(crate) lanes: Lanes,
     pub(crate) alert: Alert,
 }
 

@@ -185,7 +185,7 @@ impl Observer {
         if self.answers.is_none() {
             let client = &self.election.client;
             let nodes = client.nodes();
-            let node = nodes.pick(Route::Spread, Needs::Majority, &[]);
+            let node = nodes.pick(Route::Spread, Needs::Majority, None);
             let node = node.ok_or_else(ended)?;
             let asked_at = Instant::now();
             let limit = client.options().attempt_timeout;

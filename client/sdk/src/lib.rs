@@ -53,6 +53,7 @@ mod error;
 pub mod formats;
 mod history;
 mod hold;
+mod lane;
 mod lease;
 mod lock;
 mod mirror;

@@ -22,15 +22,15 @@ use crate::{
     ConnectError,
     circuit::{Circuit, Fault},
     connect::{Alert, Dialed, Dialer},
+    lane::Lanes,
     reason::{self, Verdict},
 };
 
 /// One node: its connections and what is known of it.
 pub(crate) struct Node {
     address: String,
-    lanes: Vec<Channel>,
+    pub(crate) lanes: Lanes,
     alert: Alert,
-    turn: AtomicUsize,
     /// Its member id; 0: not known yet.
     member: AtomicU64,
     /// Talking to it.
@@ -76,7 +76,6 @@ impl Node {
             address,
             lanes: dialed.lanes,
             alert: dialed.alert,
-            turn: AtomicUsize::new(0),
             member: AtomicU64::new(0),
             reach: Circuit::default(),
             majority: Circuit::default(),
@@ -124,15 +123,6 @@ impl Node {
         let at = |needs| self.circuit(needs).broken_until_ms();
         at(Needs::Node).max(at(needs))
     }
-
-    /// A connection of it, in turn.
-    pub(crate) fn channel(&self) -> Channel {
-        let turn = match self.lanes.len() {
-            1 => 0,
-            lanes => self.turn.fetch_add(1, Relaxed) % lanes,
-        };
-        self.lanes[turn].clone()
-    }
 }
 
 impl Nodes {
@@ -155,7 +145,7 @@ impl Nodes {
             .enumerate()
             .map(|(place, channel)| {
                 let alert = Alert::default();
-                let lanes = vec![channel];
+                let lanes = Lanes::new([channel]);
                 Node::new(format!("channel-{place}"), Dialed { lanes, alert })
             })
             .collect();
@@ -186,11 +176,16 @@ impl Nodes {
         self.list.load().len()
     }
 
-    /// The node to ask next, none of `busy`. `None`: all are busy.
-    pub(crate) fn pick(&self, route: Route, needs: Needs, busy: &[Arc<Node>]) -> Option<Arc<Node>> {
+    /// The node to ask next, not the `busy` one. `None`: there is no other.
+    pub(crate) fn pick(
+        &self,
+        route: Route,
+        needs: Needs,
+        busy: Option<&Arc<Node>>,
+    ) -> Option<Arc<Node>> {
         let list = self.list.load();
         let now = self.now_ms();
-        let free = |node: &Arc<Node>| !busy.iter().any(|other| Arc::ptr_eq(node, other));
+        let free = |node: &Arc<Node>| busy.is_none_or(|busy| !Arc::ptr_eq(node, busy));
 
         if route == Route::Leader {
             let leader = self.leader.load(Relaxed);
@@ -330,13 +325,13 @@ mod tests {
         let all = nodes.all();
         assert!(!nodes.learn(&all[0], &header(1, 5), Some(3)));
         for _ in 0..4 {
-            let node = nodes.pick(Route::Leader, Needs::Majority, &[]).unwrap();
+            let node = nodes.pick(Route::Leader, Needs::Majority, None).unwrap();
             assert!(Arc::ptr_eq(&node, &all[2]));
         }
         let mut seen: Vec<_> = (0..3)
             .map(|_| {
                 nodes
-                    .pick(Route::Spread, Needs::Majority, &[])
+                    .pick(Route::Spread, Needs::Majority, None)
                     .unwrap()
                     .address
                     .clone()
@@ -352,15 +347,12 @@ mod tests {
         let all = nodes.all();
         nodes.unreachable(&all[1], Instant::now());
         for _ in 0..6 {
-            let node = nodes.pick(Route::Spread, Needs::Majority, &[]).unwrap();
+            let node = nodes.pick(Route::Spread, Needs::Majority, None).unwrap();
             assert!(!Arc::ptr_eq(&node, &all[1]));
         }
-        let busy = [Arc::clone(&all[0]), Arc::clone(&all[2])];
-        let last = nodes.pick(Route::Spread, Needs::Majority, &busy).unwrap();
-        assert!(
-            Arc::ptr_eq(&last, &all[1]),
-            "better a failed node than none"
-        );
+        nodes.unreachable(&all[0], Instant::now());
+        let last = nodes.pick(Route::Spread, Needs::Majority, Some(&all[2]));
+        assert!(last.is_some(), "better a failed node than none");
         nodes.answered(&all[1], Needs::Node);
         assert_eq!(all[1].passable_at_ms(Needs::Majority), 0);
     }
@@ -374,7 +366,7 @@ mod tests {
         nodes.answered(&all[1], Needs::Node);
         let picked = |needs| {
             (0..6).any(|_| {
-                let node = nodes.pick(Route::Spread, needs, &[]).unwrap();
+                let node = nodes.pick(Route::Spread, needs, None).unwrap();
                 Arc::ptr_eq(&node, &all[1])
             })
         };
@@ -390,7 +382,7 @@ mod tests {
         let all = nodes.all();
         nodes.learn(&all[0], &header(1, 7), Some(1));
         assert!(!nodes.learn(&all[1], &header(2, 6), Some(2)));
-        let node = nodes.pick(Route::Leader, Needs::Majority, &[]).unwrap();
+        let node = nodes.pick(Route::Leader, Needs::Majority, None).unwrap();
         assert!(Arc::ptr_eq(&node, &all[0]));
         assert!(
             nodes.learn(&all[1], &header(2, 8), None),

@@ -22,8 +22,9 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// HTTP/2 pings on a quiet connection, and how long one may stay unanswered. Default 3 s.
     pub keep_alive: Duration,
-    /// Connections to each node. Default 2: one alone is a point of contention at some 64
-    /// concurrent calls; each costs a TLS handshake and about 50 kB on both sides.
+    /// Connections to each node, at most: each is made when the ones before it are busy. Default 2:
+    /// one alone is a point of contention at some 64 concurrent calls; each costs a TLS handshake
+    /// and about 50 kB on both sides.
     pub connections_per_endpoint: usize,
     /// Where reads go. Default [`ReadRouting::Spread`].
     pub reads: ReadRouting,

@@ -211,11 +211,10 @@ impl Watch {
         if self.connection.is_none() {
             self.partial.clear();
             self.half.clear();
-            let busy: Vec<_> = self.avoid.iter().cloned().collect();
             let nodes = self.client.nodes();
             let node = nodes
-                .pick(Route::Spread, Needs::Node, &busy)
-                .or_else(|| nodes.pick(Route::Spread, Needs::Node, &[]))
+                .pick(Route::Spread, Needs::Node, self.avoid.as_ref())
+                .or_else(|| nodes.pick(Route::Spread, Needs::Node, None))
                 .ok_or_else(|| Status::unavailable("there is no node to ask"))?;
             // Until it has answered, it is the one to avoid next.
             self.avoid = Some(Arc::clone(&node));
