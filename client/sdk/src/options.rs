@@ -16,7 +16,9 @@ pub struct ClientOptions {
     pub attempt_timeout: Duration,
     /// When a node has said nothing at all for this long since an attempt began, another node is
     /// asked as well, under the same request id; the first answer counts. Default 300 ms. It is
-    /// what a frozen node costs.
+    /// what a node costs that is frozen or cut off from the others, and that only now and then: it
+    /// is left alone for 1 s, then 2 s, up to 8 s (each less a random part), and tried again by one
+    /// call.
     pub hedge_after: Duration,
     /// Longest to make a connection, TLS included. Default 1 s.
     pub connect_timeout: Duration,
