@@ -151,6 +151,9 @@ async fn keys_are_put_read_listed_and_deleted() {
         .await
         .success();
 
+    kvctl(&context, &["delete", "svc/new", "--if-revision", "1"])
+        .await
+        .fails(1, &["not at revision 1", "nothing was written"]);
     assert_eq!(asked(&context, &["delete", "svc/new"]).await["deleted"], 1);
     assert_eq!(asked(&context, &["delete", "svc/new"]).await["deleted"], 0);
     assert_eq!(
@@ -198,6 +201,9 @@ async fn the_past_is_shown_compared_and_brought_back() {
     assert_eq!(raw(&context, "k").await, "one");
     let again = asked(&context, &["rollback", "k", "--to", &revisions[0]]).await;
     assert_eq!(again["changed"], 0);
+    kvctl(&context, &["rollback", "slip", "--to", "1"])
+        .await
+        .fails(1, &["slip", "nothing was changed"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

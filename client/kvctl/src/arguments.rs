@@ -26,27 +26,48 @@ pub struct Arguments {
 /// What every command takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
-    /// The context file: which cluster, where, and as whom
-    /// [default: holdfast/context.toml in the user's config folder]
+    /// The context file: which cluster, where, and as whom [default: $HOLDFAST_CONTEXT, or else
+    /// holdfast/context.toml in the user's config folder]
     #[arg(
         long,
         global = true,
-        value_name = "FILE",
-        env = "HOLDFAST_CONTEXT",
-        hide_env_values = true
+        help_heading = EVERY_COMMAND,
+        value_name = "FILE"
     )]
+    // Not clap's `env`: it would show the context as a part of every usage line.
     pub(crate) context: Option<PathBuf>,
 
     /// How to print results: for people, for programs, for pipes
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        value_enum,
+        default_value_t = Format::Table,
+        value_name = "FORMAT"
+    )]
     pub(crate) output: Format,
 
     /// How long a request may take, with all its repeats, such as 500ms, 10s or 2m
-    #[arg(long, global = true, value_parser = duration::parse, default_value = "10s", value_name = "TIME")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        value_parser = duration::parse_some,
+        default_value = "10s",
+        value_name = "TIME"
+    )]
     pub(crate) timeout: Duration,
 
     /// Print no remarks beside the result
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        action = ArgAction::SetTrue
+    )]
     pub(crate) quiet: bool,
 }
 
@@ -60,6 +81,9 @@ pub(crate) enum Format {
     /// Values as they are; lists with tabs between columns and no headings
     Raw,
 }
+
+/// So that a command's own options stand first in its help.
+const EVERY_COMMAND: &str = "Options of every command";
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +123,9 @@ mod tests {
             "kvctl list",
             "kvctl list a/ --limit 3",
             "kvctl delete a",
+            "kvctl delete a --if-revision 3 --note why",
             "kvctl delete --prefix a/",
+            "kvctl delete --prefix a/ --note why",
             "kvctl txn t.json",
             "kvctl history a",
             "kvctl diff a",
@@ -132,6 +158,14 @@ mod tests {
             ("kvctl delete", ErrorKind::MissingRequiredArgument),
             ("kvctl delete --prefix", ErrorKind::InvalidValue),
             ("kvctl delete a --prefix b", ErrorKind::ArgumentConflict),
+            (
+                "kvctl delete --if-revision 3",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "kvctl delete --prefix a --if-revision 3",
+                ErrorKind::ArgumentConflict,
+            ),
             ("kvctl diff a 1", ErrorKind::MissingRequiredArgument),
             ("kvctl rollback a", ErrorKind::MissingRequiredArgument),
             ("kvctl rollback a --to 0", ErrorKind::ValueValidation),
@@ -145,6 +179,11 @@ mod tests {
             ),
             ("kvctl get a -o xml", ErrorKind::InvalidValue),
             ("kvctl get a --timeout soon", ErrorKind::ValueValidation),
+            ("kvctl get a --timeout 0s", ErrorKind::ValueValidation),
+            (
+                "kvctl lock l --ttl 10ms -- true",
+                ErrorKind::ValueValidation,
+            ),
         ] {
             assert_eq!(
                 parse(words).map(|_| ()).unwrap_err().kind(),

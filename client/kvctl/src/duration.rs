@@ -24,6 +24,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// As [`parse`], but not nothing.
+pub(crate) fn parse_some(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("that is no time at all; give it some, such as 500ms".to_owned()),
+        some => Ok(some),
+    }
+}
+
 /// A duration in its largest whole units: `1h 5m`, `3.2 s`.
 pub(crate) fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -83,7 +83,7 @@ fn parse_text(text: String, kind: ValueKind) -> Result<Value, Failure> {
 }
 
 fn refused(kind: ValueKind, why: impl std::fmt::Display) -> Failure {
-    Failure::usage(format!("the value is not {kind}: {why}"))
+    Failure::usage(format!("the value is no {kind}: {why}"))
 }
 
 /// A value in JSON: `{"type": …, "value": …}`.
@@ -215,7 +215,7 @@ mod tests {
         ] {
             let failure = word(given, kind).unwrap_err();
             assert!(
-                format!("{failure:?}").contains(&format!("not {kind}")),
+                format!("{failure:?}").contains(&format!("no {kind}")),
                 "{given}"
             );
         }

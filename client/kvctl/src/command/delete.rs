@@ -8,7 +8,8 @@ use crate::{failure::Failure, session::Session};
 
 /// Delete a key, or every key under a prefix
 #[derive(Debug, clap::Args)]
-#[group(id = "what", required = true, multiple = false, args = ["key", "prefix"])]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["key", "prefix"])))]
 pub(crate) struct Delete {
     /// The key
     #[arg(value_parser = parse_key)]

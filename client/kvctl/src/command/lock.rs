@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use holdfast_client::{LockGuard, LockOptions};
+use holdfast_client::{LockError, LockGuard, LockOptions, limits};
 use tokio::process::{Child, Command};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct Lock {
     name: String,
 
     /// How long the lock outlives a silent holder: 1s to 30d
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, default_value = "10s")]
     ttl: Duration,
 
     /// How long to wait for it; 0s: not at all [default: for ever]
@@ -65,7 +65,7 @@ impl Lock {
             Ok(child) => child,
             Err(failure) => {
                 // What matters is why the command did not start; the lease ends the hold in any case.
-                let _ = guard.release().await;
+                let _ = release(guard).await;
                 return Err(failure);
             }
         };
@@ -114,7 +114,7 @@ impl Lock {
         let status = status.map_err(|error| {
             Failure::refused(format!("the command's end could not be awaited: {error}"))
         })?;
-        if let Err(error) = guard.release().await {
+        if let Err(error) = release(guard).await {
             Failure::from(error)
                 .during("the command has ended, but its lock")
                 .tell();
@@ -124,6 +124,16 @@ impl Lock {
         }
         Ok(exit_code(status))
     }
+}
+
+/// Releases the lock, and waits until its lease is gone too: this program ends next, and what it
+/// does in the background ends with it.
+async fn release(guard: LockGuard) -> Result<(), LockError> {
+    let lease = guard.lease().clone();
+    guard.release().await?;
+    // It would run out by itself.
+    let _ = lease.revoke().await;
+    Ok(())
 }
 
 /// As a shell has it: the command's own code, or 128 and the signal that ended it.
@@ -139,6 +149,14 @@ fn parse_name(name: &str) -> Result<String, String> {
     match name {
         "" => Err("a lock needs a name".to_owned()),
         name => Ok(name.to_owned()),
+    }
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration::parse(text)?;
+    match u64::try_from(ttl.as_millis()) {
+        Ok(millis) if limits::LEASE_TTL_MS.contains(&millis) => Ok(ttl),
+        _ => Err("a lock outlives its holder for 1s to 30d".to_owned()),
     }
 }
 

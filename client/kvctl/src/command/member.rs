@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use holdfast_client::{Client, Member as Node, Role};
+use holdfast_client::{Client, Member as Node, NodeId, Role};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -93,14 +93,22 @@ impl Member {
                     None => None,
                 };
                 let leader = client.cluster().transfer_leader(to).await?;
-                let said = match member {
-                    Some(member) => format!("{member} leads now"),
-                    None => format!("member {leader} leads now"),
+                let name = match member {
+                    Some(member) => member,
+                    None => name_of(&client, leader).await?,
                 };
+                let said = format!("{name} leads now");
                 changed(session, &json!({ "leader": leader.0 }), said)
             }
         }
     }
+}
+
+/// What people call a member.
+async fn name_of(client: &Client, id: NodeId) -> Result<String, Failure> {
+    let members = client.cluster().member_list().await?.members;
+    let named = members.into_iter().find(|member| member.id == id);
+    Ok(named.map_or_else(|| format!("member {id}"), |member| member.name))
 }
 
 fn changed(session: &Session, json: &Json, said: String) -> Result<(), Failure> {

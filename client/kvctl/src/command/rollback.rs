@@ -1,6 +1,6 @@
 //! `rollback`: puts keys back to what they were.
 
-use holdfast_client::{Key, KeyRange, Revision};
+use holdfast_client::{Client, HistoryOptions, Key, KeyRange, Revision};
 use serde_json::json;
 
 use super::{count, parse_key, parse_revision};
@@ -35,9 +35,13 @@ impl Rollback {
         let to = self.to;
         let note = self
             .note
+            .clone()
             .unwrap_or_else(|| format!("rolled back to revision {to}"));
         let client = session.connect().await?;
         let done = client.rollback(range, to, note).await?;
+        if done.revision.is_none() && !self.prefix {
+            self.expect_known(&client).await?;
+        }
         if session.is_json() {
             return session.output.json(&json!({
                 "revision": done.revision.map(Revision::get),
@@ -51,6 +55,22 @@ impl Rollback {
             }
             None => format!("all is as it was at revision {to}; nothing changed"),
         });
+        Ok(())
+    }
+
+    /// A key that never was is a slip of the hand, and not "all as it was".
+    async fn expect_known(&self, client: &Client) -> Result<(), Failure> {
+        let one = HistoryOptions {
+            limit: 1,
+            ..HistoryOptions::default()
+        };
+        let history = client.history(self.key.clone(), one).await?;
+        if history.versions.is_empty() {
+            return Err(Failure::refused(format!(
+                "no version of {} is kept; nothing was changed, `kvctl list` shows what there is",
+                self.key
+            )));
+        }
         Ok(())
     }
 }

@@ -167,11 +167,14 @@ fn show(
     )?;
     output.line("")?;
     output.line(format_args!(
-        "{FAINT}history: {} older versions, {}; compacted below {} · log {} to {}, archive at {} · \
+        "{FAINT}history: {} older versions, {}{} · log {} to {}, archive at {} · \
          {}{FAINT:#}",
         status.past_rows,
         status.past,
-        status.compacted,
+        match status.compacted {
+            0 => String::new(),
+            compacted => format!("; compacted below {compacted}"),
+        },
         status.log_first,
         status.log_last,
         status.snapshot,
