@@ -15,7 +15,8 @@ use tonic::transport::Channel;
 
 use crate::{
     ClientOptions, ConnectError, Context, ReadRouting,
-    call::{Attempt, Call, is_about_trust},
+    attempt::Attempt,
+    call::{Call, is_about_trust},
     circuit::jittered,
     connect::Dialer,
     node::{Needs, Node, Nodes, Route},

@@ -6,7 +6,8 @@ use holdfast_proto::{NodeId, Timestamp, v1};
 
 use crate::{
     Client, ReadError, WriteError,
-    call::{Answer, Attempt},
+    attempt::Attempt,
+    call::Answer,
     error::Failure,
     node::Node,
     reason::{Verdict, describe},

@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     Client, Entry, Hold, LockError, LockOptions, ReadError, WatchError, WriteError,
-    call::Attempt,
+    attempt::Attempt,
     circuit::jittered,
     entry::Unreadable,
     error::Failure,

@@ -19,7 +19,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Client, Lease, LockError, LockOptions, WriteError,
-    call::{Answer, Answered, Attempt, Call},
+    attempt::Attempt,
+    call::{Answer, Answered, Call},
     entry::Unreadable,
     error::Failure,
     node::{Needs, Route},

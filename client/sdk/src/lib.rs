@@ -38,6 +38,7 @@
 //! a *session* names its writes; each service has its own file. Features: `blocking`, a wrapper for
 //! programs without an async runtime; `formats`, configuration files as typed parameters.
 
+mod attempt;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod call;

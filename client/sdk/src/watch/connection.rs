@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::{Client, call::Attempt, node::Node};
+use crate::{Client, attempt::Attempt, node::Node};
 
 pub(super) struct Connection {
     pub(super) node: Arc<Node>,
