@@ -24,7 +24,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::Endpoint;
 use tower::Service;
 
-use crate::{ConnectError, lane::Lanes, options::ClientOptions};
+use crate::{ConnectError, gather::Gathered, lane::Lanes, options::ClientOptions};
 
 /// Makes channels to nodes of one cluster.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ impl Connector {
         let stream = TcpStream::connect(&*self.address).await?;
         stream.set_nodelay(true)?;
         Ok(Link {
-            stream: self.tls.connect(self.name, stream).await?,
+            stream: Gathered::new(self.tls.connect(self.name, stream).await?),
             alert: self.alert,
         })
     }
@@ -144,7 +144,7 @@ impl Connector {
 
 /// A connection that notes the alert it ends with.
 struct Link {
-    stream: TlsStream<TcpStream>,
+    stream: Gathered<TlsStream<TcpStream>>,
     alert: Alert,
 }
 
@@ -200,17 +200,5 @@ impl AsyncWrite for Link {
         context: &mut TaskContext<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

@@ -52,6 +52,8 @@ mod entry;
 mod error;
 #[cfg(feature = "formats")]
 pub mod formats;
+#[doc(hidden)]
+pub mod gather;
 mod history;
 mod hold;
 mod lane;

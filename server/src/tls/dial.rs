@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
+use holdfast_client::gather::Gathered;
 use holdfast_proto::{NodeId, NodeName};
 use holdfast_raft::{Dial, DialError, PeerNode, Purpose};
 use hyper_util::rt::TokioIo;
@@ -94,12 +95,15 @@ pub(crate) async fn probe(address: &str, config: Arc<ClientConfig>) -> Result<()
     }
 }
 
-async fn open(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
+async fn open(
+    connector: &TlsConnector,
+    address: &str,
+) -> io::Result<Gathered<TlsStream<TcpStream>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     // Identity is checked by the verifier; this name is not sent to anybody who looks at it.
     let name = ServerName::try_from("holdfast").map_err(io::Error::other)?;
-    connector.connect(name, stream).await
+    connector.connect(name, stream).await.map(Gathered::new)
 }
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::Stream;
+use holdfast_client::gather::Gathered;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -24,7 +25,7 @@ use crate::identity::Identity;
 
 /// A connection whose other end is known.
 pub struct PeerStream {
-    stream: TlsStream<TcpStream>,
+    stream: Gathered<TlsStream<TcpStream>>,
     peer: Peer,
 }
 
@@ -88,7 +89,7 @@ async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<PeerS
         .transpose()
         .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
     Ok(PeerStream {
-        stream,
+        stream: Gathered::new(stream),
         peer: Peer(identity),
     })
 }
@@ -128,18 +129,6 @@ impl AsyncWrite for PeerStream {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
