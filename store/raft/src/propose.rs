@@ -211,3 +211,28 @@ fn now_ms() -> u64 {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::errors::{ForwardReason, ForwardToLeader};
+
+    use super::*;
+
+    #[test]
+    fn what_a_leader_without_a_lease_turned_away_was_certainly_not_taken() {
+        for reason in [
+            ForwardReason::NotLeader,
+            ForwardReason::LeadershipTransfer,
+            ForwardReason::LeaseExpired,
+        ] {
+            let away = ForwardToLeader::empty().with_reason(reason);
+            let outcome = outcome(Some(Err(ClientWriteError::ForwardToLeader(away))));
+            assert!(matches!(outcome, Outcome::NotLeader(None)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_core_that_stopped_never_answered_is_unknown() {
+        assert!(matches!(outcome(None), Outcome::Unknown(_)));
+    }
+}

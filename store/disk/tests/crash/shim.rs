@@ -20,11 +20,12 @@ impl Shim {
         }
         let dir = tempfile::tempdir().unwrap();
         let library = dir.path().join("interpose.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/interpose.c");
+        let source = dir.path().join("interpose.c");
+        std::fs::write(&source, include_str!("interpose.c")).unwrap();
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .arg(&library)
-            .arg(source)
+            .arg(&source)
             .arg("-ldl")
             .status();
         if !compiled.is_ok_and(|status| status.success()) {

@@ -79,3 +79,59 @@ impl Channels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_proto::NodeId;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    /// Notes every dial, and reaches nobody.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<(String, Purpose)>>);
+
+    impl Dial for Noted {
+        fn channel(&self, peer: &PeerNode, purpose: Purpose) -> Result<Channel, DialError> {
+            self.0.lock().push((peer.address.clone(), purpose));
+            Ok(Endpoint::from_static("http://127.0.0.1:1").connect_lazy())
+        }
+    }
+
+    fn peer(address: &str) -> PeerNode {
+        PeerNode {
+            id: NodeId(2),
+            name: "n2".to_owned(),
+            address: address.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_purpose_has_one_channel_that_is_kept() {
+        let dial = Arc::new(Noted::default());
+        let channels = Channels::new(dial.clone());
+        let purposes = [Purpose::Heartbeat, Purpose::Append, Purpose::Snapshot];
+        for _ in 0..100 {
+            for purpose in purposes {
+                channels.client(&peer("here:1"), purpose).unwrap();
+            }
+        }
+        let dialled = dial.0.lock().clone();
+        assert_eq!(
+            dialled,
+            purposes.map(|purpose| ("here:1".to_owned(), purpose))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_channel_is_dialled_anew_when_the_peer_moved_or_stopped_answering() {
+        let dial = Arc::new(Noted::default());
+        let channels = Channels::new(dial.clone());
+        channels.client(&peer("here:1"), Purpose::Append).unwrap();
+        channels.client(&peer("there:2"), Purpose::Append).unwrap();
+        channels.forget(&peer("there:2"), Purpose::Append);
+        channels.client(&peer("there:2"), Purpose::Append).unwrap();
+        let addresses: Vec<_> = dial.0.lock().iter().map(|(to, _)| to.clone()).collect();
+        assert_eq!(addresses, ["here:1", "there:2", "there:2"]);
+    }
+}

@@ -6,7 +6,7 @@ pub(crate) mod link;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -32,7 +32,9 @@ pub(crate) const PLENTY: Duration = Duration::from_secs(20);
 pub(crate) struct Cluster {
     pub(crate) network: Network,
     pub(crate) nodes: BTreeMap<u64, Node>,
-    dir: TempDir,
+    dir: PathBuf,
+    /// The folder goes with the cluster, unless somebody else made it.
+    _made: Option<TempDir>,
     adjust: fn(&mut ReplicaOptions),
 }
 
@@ -48,10 +50,19 @@ impl Cluster {
     }
 
     pub(crate) async fn with(size: u64, adjust: fn(&mut ReplicaOptions)) -> Self {
+        let made = tempfile::tempdir().unwrap();
+        let mut cluster = Self::founded(made.path(), size, adjust).await;
+        cluster._made = Some(made);
+        cluster
+    }
+
+    /// In a folder of somebody else's.
+    pub(crate) async fn founded(dir: &Path, size: u64, adjust: fn(&mut ReplicaOptions)) -> Self {
         let mut cluster = Self {
             network: Network::default(),
             nodes: BTreeMap::new(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: dir.to_owned(),
+            _made: None,
             adjust,
         };
         cluster.start(1, true).await;
@@ -89,7 +100,7 @@ impl Cluster {
     }
 
     pub(crate) fn dir(&self, id: u64) -> PathBuf {
-        self.dir.path().join(format!("n{id}"))
+        folder_of(&self.dir, id)
     }
 
     pub(crate) fn node(&self, id: u64) -> &Replica {
@@ -152,6 +163,11 @@ impl Cluster {
             node.server.abort();
         }
     }
+}
+
+/// Where a node of a cluster in `dir` keeps its files.
+pub(crate) fn folder_of(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("n{id}"))
 }
 
 pub(crate) fn peer(id: u64) -> PeerNode {
