@@ -6,12 +6,13 @@
 //! lock                held by the process that uses the folder
 //! tls/                ca.crt, ca.key, node.crt, node.key; keys with mode 0600
 //! context/            the first operator context (where `kvd init` ran)
-//! data/               node (whose data this is), started, and the store's log/, archive/, past/
+//! data/               node (whose data this is), started, fenced (with the reason, if it is), and
+//!                     the store's log/, archive/, past/
 //! ```
 //!
 //! Invariants: (1) a folder that is not ours is never written to. (2) Data is only ever opened by
 //! the node it belongs to. (3) A node whose log is gone does not start again under its old id: it
-//! might vote twice in one term.
+//! might vote twice in one term. (4) Nor does one that found its own state to be wrong.
 
 mod error;
 pub mod files;
@@ -114,6 +115,12 @@ impl NodeDir {
         files::write_atomically(&self.data().join(STARTED), b"", files::Mode::Private)
     }
 
+    /// Notes that the node's state is wrong: it is not to start again.
+    pub fn mark_fenced(&self, why: &str) -> Result<(), DirError> {
+        let path = self.data().join(FENCED);
+        files::write_atomically(&path, why.as_bytes(), files::Mode::Private)
+    }
+
     /// Whether the node can let others in: every node that joined as a voter can.
     pub fn holds_authority(&self) -> bool {
         self.path.join(TLS).join(CA_KEY).is_file()
@@ -204,6 +211,13 @@ impl NodeDir {
                 path: data,
                 found: format!("{node} of cluster {cluster}"),
                 expected: format!("{id} of cluster {cluster_id}"),
+            });
+        }
+        let fenced = data.join(FENCED);
+        if fenced.is_file() {
+            return Err(DirError::Fenced {
+                why: files::read(&fenced)?,
+                path: data,
             });
         }
         let log_is_there = fs::read_dir(data.join("log")).is_ok_and(|mut log| log.next().is_some());
@@ -329,6 +343,7 @@ const CONTEXT: &str = "context";
 const DATA: &str = "data";
 const DATA_MARK: &str = "node";
 const STARTED: &str = "started";
+const FENCED: &str = "fenced";
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 //!
 //! A node that differs from a majority of the members at the same log index has applied something
 //! differently (a fault of its memory, its disk, or ours). It must not serve another answer: it
-//! fences itself, hands leadership over, and says so.
+//! fences itself, hands leadership over, and says so: it runs on for that alone, and does not start
+//! again with the same folder.
 
 use std::{
     sync::Arc,
@@ -14,10 +15,10 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use holdfast_proto::peer::v1 as peer;
 use holdfast_raft::PeerNode;
 
-use crate::{host::Host, membership, peers::request_within, status::Reason};
+use crate::{dir::NodeDir, host::Host, membership, peers::request_within, status::Reason};
 
 /// Compares until the node stops or is fenced.
-pub(crate) async fn run(host: Arc<Host>) {
+pub(crate) async fn run(host: Arc<Host>, dir: Arc<NodeDir>) {
     let mut looks = tokio::time::interval(EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -30,7 +31,7 @@ pub(crate) async fn run(host: Arc<Host>) {
         let applied = host.replica.store().applied();
         for index in [applied, applied - applied % MILESTONE] {
             if differs_at(&host, index).await {
-                raise(&host, index).await;
+                raise(&host, &dir, index).await;
                 return;
             }
         }
@@ -83,13 +84,16 @@ async fn hash_of(host: &Host, peer: &PeerNode, index: u64) -> Option<Bytes> {
     None
 }
 
-async fn raise(host: &Host, index: u64) {
+async fn raise(host: &Host, dir: &NodeDir, index: u64) {
     let why = format!(
         "this node's state differs from that of most other nodes at log index {index}, so it \
          serves nothing any more; keep its folder for analysis, remove the member and join it anew"
     );
     if host.fence.raise(&why) {
         tracing::error!(index, "{why}");
+    }
+    if let Err(error) = dir.mark_fenced(&why) {
+        tracing::error!(%error, "it could not be noted that this node is fenced; do not start it again");
     }
     if host.leadership().leader == Some(host.id) {
         let deadline = Instant::now() + HAND_OVER;

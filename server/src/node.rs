@@ -124,8 +124,8 @@ impl Node {
         let duties = TaskTracker::new();
         duties.spawn(duties::run(host.clone()));
         duties.spawn(membership::run(host.clone()));
-        duties.spawn(divergence::run(host.clone()));
         let dir = Arc::new(dir);
+        duties.spawn(divergence::run(host.clone(), dir.clone()));
         let founding = tokio::spawn(founding::run(
             host.clone(),
             dir.clone(),
@@ -201,18 +201,24 @@ impl Node {
 
     /// Returns when the node cannot go on, and why.
     pub async fn wait(&self) -> Stopped {
-        let mut failure = self.host.replica.failure();
         tokio::select! {
-            failed = failure.wait_for(Option::is_some) => Stopped {
-                why: failed
-                    .ok()
-                    .and_then(|why| why.clone())
-                    .unwrap_or_else(|| "its replica is gone".to_owned()),
-            },
+            why = self.replica_failed() => Stopped { why },
             () = self.serving.ended() => Stopped {
                 why: "its services ended; see the log".to_owned(),
             },
         }
+    }
+
+    /// Returns when the replica stopped by itself, and why. Not of a fenced node, which stopped its
+    /// replica on purpose and stays to say so.
+    async fn replica_failed(&self) -> String {
+        let mut failure = self.host.replica.failure();
+        let failed = failure.wait_for(Option::is_some).await;
+        let why = failed.ok().and_then(|why| why.clone());
+        if self.host.fence.reason().is_some() {
+            std::future::pending::<()>().await;
+        }
+        why.unwrap_or_else(|| "its replica is gone".to_owned())
     }
 
     /// Stops in order: hands leadership over, answers what was asked, ends watches with a word to

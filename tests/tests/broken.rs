@@ -3,9 +3,16 @@
 //!
 //! `cargo test -p holdfast-tests --features faults --test broken`
 #![cfg(feature = "faults")]
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
+use std::time::Duration;
 
 use holdfast_tests::{
-    harness::{ClusterOptions, Network},
+    harness::{
+        Cluster, ClusterOptions, Network,
+        program::{kvctl, kvd},
+        wait,
+    },
     history::History,
     load::LoadOptions,
     scenario::{self, Scene},
@@ -82,4 +89,72 @@ async fn a_repeat_that_is_applied_again_is_caught() {
     assert!(said.contains("applied at most once"), "{said}");
 }
 
+/// A node applies one command differently from the others. It cannot see that by itself: its peers'
+/// hashes tell it.
+async fn differs(leads: bool) {
+    let mut cluster = Cluster::start().await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let odd = cluster.follower(&client).await.unwrap();
+    let name = cluster.name(odd).to_owned();
+    cluster.stop(odd).unwrap();
+    cluster.afflict(odd, "HOLDFAST_BREAK", "misapply");
+    cluster.run(odd).unwrap();
+    cluster.wait_until_whole().await.unwrap();
+    if leads {
+        let id = cluster.id(&client, odd).await.unwrap();
+        client.cluster().transfer_leader(Some(id)).await.unwrap();
+    }
+    client.put("misapply/key", "as agreed").await.unwrap();
+
+    let healthy = (odd + 1) % cluster.len();
+    let through_healthy = cluster.context_file_through(healthy).unwrap();
+    let told = format!("{name}: this node's state differs");
+    wait::until("the node to be called wrong", NOTICED, || async {
+        let said = kvctl(&through_healthy, &["status"]).await;
+        said.stdout.contains(&told).then_some(())
+    })
+    .await
+    .unwrap();
+
+    // It serves nothing, and says why and what to do; only its status goes on.
+    let through_odd = cluster.context_file_through(odd).unwrap();
+    for refused in [
+        kvctl(&through_odd, &["get", "--local", "misapply/key"]).await,
+        kvctl(&through_odd, &["put", "more", "1"]).await,
+    ] {
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        assert!(refused.stderr.contains("state differs"), "{refused:?}");
+        assert!(refused.stderr.contains("join it anew"), "{refused:?}");
+    }
+    let said = kvctl(&through_odd, &["status"]).await;
+    assert!(said.stdout.contains("state differs"), "{said:?}");
+    assert!(cluster.process(odd).exited().is_none(), "it ended");
+
+    // The others go on, with what was agreed on.
+    client.put("more", "2").await.unwrap();
+    assert_ne!(cluster.leader(&client).await.unwrap(), odd);
+    let raw = ["-o", "raw", "get", "misapply/key"];
+    let kept = kvctl(&through_healthy, &raw).await.success();
+    assert_eq!(kept, "as agreed");
+
+    // And it does not come back with that state.
+    cluster.stop(odd).unwrap();
+    let dir = cluster.dir(odd).to_str().unwrap().to_owned();
+    kvd(&["run", "--dir", &dir])
+        .await
+        .fails(1, &["fenced", "state differs", "join it anew"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_state_differs_fences_itself_and_says_so() {
+    differs(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_state_differs_hands_over_and_says_so() {
+    differs(true).await;
+}
+
 const ATTEMPTS: usize = 3;
+/// Nodes compare every five seconds.
+const NOTICED: Duration = Duration::from_secs(30);

@@ -19,8 +19,9 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
     let usage = state.usage();
     let past = store.past_status();
     let mut problems = Vec::new();
-    problems.extend(host.fence.reason().map(|why| why.to_string()));
-    problems.extend(host.replica.failure().borrow().clone());
+    // A fenced node stopped its replica itself: why says it all.
+    let fenced = host.fence.reason().map(|why| why.to_string());
+    problems.extend(fenced.or_else(|| host.replica.failure().borrow().clone()));
     if replica.leader.is_none() {
         problems.push(
             "no leader is known: writes and linearizable reads wait until most voters can talk to \

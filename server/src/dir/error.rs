@@ -91,6 +91,14 @@ pub enum DirError {
         /// Whose it should be.
         expected: String,
     },
+    /// The node fenced itself, and must not start again.
+    #[error("the node in {path} fenced itself and does not start again: {why}")]
+    Fenced {
+        /// The data folder.
+        path: PathBuf,
+        /// What it found, and what to do.
+        why: String,
+    },
     /// The data is gone.
     #[error(
         "the data of node {name} is gone from {path}; it must not start again under id {id}, for it \

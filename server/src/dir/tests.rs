@@ -236,3 +236,17 @@ fn a_certificate_is_renewed_in_time_and_when_the_address_changes() {
         .unwrap();
     assert!(dir.tls(later).unwrap().names_address("10.0.0.7:7101"));
 }
+
+#[test]
+fn a_node_that_fenced_itself_does_not_start_again_and_says_why() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("n1");
+    let dir = make(&path);
+    dir.mark_fenced("its state differs; join it anew").unwrap();
+    drop(dir);
+    let said = said(NodeDir::open(&path));
+    assert!(
+        said.contains("fenced itself") && said.contains("join it anew"),
+        "{said}"
+    );
+}

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use holdfast_core::Command;
+use holdfast_core::{Body, Command};
 
 static BREAK: LazyLock<String> =
     LazyLock::new(|| std::env::var("HOLDFAST_BREAK").unwrap_or_default());
@@ -12,6 +12,33 @@ static BREAK: LazyLock<String> =
 /// `local-read`: a linearizable read does not ask the leader.
 pub(crate) fn reads_locally() -> bool {
     *BREAK == "local-read"
+}
+
+/// `misapply`: where this is set, a put under `misapply/` is applied with another value than was
+/// agreed on.
+pub(crate) fn misapply(command: Bytes) -> Bytes {
+    if *BREAK != "misapply" {
+        return command;
+    }
+    match Command::decode(command.clone()) {
+        Ok(Command {
+            request,
+            author,
+            note,
+            body: Body::Put(mut put),
+        }) if put.put.key.as_bytes().starts_with(b"misapply/") => {
+            put.put.value = Some("misapplied".into());
+            let body = Body::Put(put);
+            Command {
+                request,
+                author,
+                note,
+                body,
+            }
+            .encode()
+        }
+        _ => command,
+    }
 }
 
 /// `no-dedupe`: a command loses the id by which a repeat of it is known.

@@ -142,7 +142,10 @@ impl RaftStateMachine<Types> for Machine {
                         term: term_of(&entry.log_id),
                         at: Timestamp::from_millis(record.at_ms),
                     };
-                    batch.commands.push((context, record.command));
+                    let command = record.command;
+                    #[cfg(feature = "faults")]
+                    let command = crate::faults::misapply(command);
+                    batch.commands.push((context, command));
                     true
                 }
             };

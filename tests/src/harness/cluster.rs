@@ -73,6 +73,8 @@ struct Node {
     listen: String,
     advertise: String,
     http: String,
+    /// Of this node alone, beside the cluster's.
+    environment: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -184,6 +186,15 @@ impl Cluster {
         self.nodes[0].dir.join("context/admin.toml")
     }
 
+    /// A context file that knows one node alone.
+    pub fn context_file_through(&self, node: usize) -> anyhow::Result<PathBuf> {
+        let own = self.context_file();
+        let text = fs::read_to_string(&own)?;
+        let path = own.with_file_name(format!("through-{}.toml", self.name(node)));
+        fs::write(&path, text.replace(self.address(0), self.address(node)))?;
+        Ok(path)
+    }
+
     /// The operator's context, with all nodes as endpoints.
     pub fn context(&self) -> anyhow::Result<Context> {
         let mut context = Context::load(self.context_file())?;
@@ -247,6 +258,11 @@ impl Cluster {
     /// SIGCONT.
     pub fn thaw(&mut self, node: usize) {
         self.process(node).signal(Signal::CONT);
+    }
+
+    /// Sets something in the environment of one node, from its next start on.
+    pub fn afflict(&mut self, node: usize, name: &'static str, value: impl Into<String>) {
+        self.nodes[node].environment.push((name, value.into()));
     }
 
     /// Starts a node that does not run.
@@ -327,6 +343,7 @@ impl Cluster {
             listen,
             advertise,
             http,
+            environment: Vec::new(),
             process: None,
         };
         self.nodes.push(node);
@@ -385,12 +402,9 @@ impl Cluster {
             Some(namespaces) => namespaces.command(place, &binaries::kvd()),
             None => Command::new(binaries::kvd()),
         };
-        command.envs(
-            self.options
-                .environment
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
+        let everywhere = self.options.environment.iter();
+        let here = self.nodes[place].environment.iter();
+        command.envs(everywhere.chain(here).map(|(name, value)| (name, value)));
         command
     }
 }

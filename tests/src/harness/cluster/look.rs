@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use holdfast_client::{Client, ClientOptions, MemberStatus, NodeId, Role, Status};
+use holdfast_client::{Client, ClientOptions, Member, MemberStatus, NodeId, Role, Status};
 use parking_lot::Mutex;
 
 use super::{Cluster, SETTLE};
@@ -38,6 +38,17 @@ impl Cluster {
                 .map(|(place, _)| *place)
         })
         .await
+    }
+
+    /// The number under which the cluster knows a node.
+    pub async fn id(&self, client: &Client, place: usize) -> anyhow::Result<NodeId> {
+        let members = client.cluster().member_list().await?.members;
+        let named = |one: &&Member| one.name == self.name(place);
+        let member = members
+            .iter()
+            .find(named)
+            .context("a member of that name")?;
+        Ok(member.id)
     }
 
     /// Some node that is not the leader.
