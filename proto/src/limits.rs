@@ -36,6 +36,9 @@ pub const MEMBERS: usize = 15;
 pub const TOKENS: usize = 64;
 /// Longest life of a join token, milliseconds.
 pub const TOKEN_TTL_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Furthest that a node's wall clock may be from most voters', milliseconds. One that is further
+/// off does not decide the cluster's time, and no node joins with one.
+pub const CLOCK_APART_MS: u64 = 5 * 60 * 1_000;
 /// Most changes kept in memory for watches: revisions …
 pub const RECENT_REVISIONS: usize = 16_384;
 /// … and bytes of their values.

@@ -1,6 +1,9 @@
 //! The node as its services see it: what each of them proposes, reads and answers through.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 use holdfast_core::{Command, Reply, State};
@@ -11,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
+    clocks::Clocks,
     deadline,
     fence::Fence,
     peers::Peers,
@@ -29,6 +33,7 @@ pub(crate) struct Host {
     pub(crate) session: Session,
     pub(crate) renewals: Renewals,
     pub(crate) fence: Fence,
+    pub(crate) clocks: Clocks,
     /// Cancelled when the node begins to stop: what waits on purpose gives up then.
     pub(crate) closing: CancellationToken,
 }
@@ -55,6 +60,11 @@ impl Host {
     /// The head of an answer made now.
     pub(crate) fn header_now(&self) -> Option<v1::Header> {
         self.header(self.read(State::revision))
+    }
+
+    /// The time, as far as this node's clock can be believed.
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.replica.now_ms())
     }
 
     pub(crate) fn leadership(&self) -> Leadership {

@@ -14,7 +14,8 @@
 //!   a code, one sentence, and a reason that programs can match.
 //! * **No queue per watcher.** A watch, like a waiting lock, is a cursor over the changes of the
 //!   store, woken by its newest revision; who reads slowly lags, and costs nothing.
-//! * **Wall clocks decide nothing.** Leases run on the leader's monotonic clock.
+//! * **A wall clock decides little, and none alone.** Leases run on the leader's monotonic clock;
+//!   cluster time follows a wall clock only while most voters' agree with it.
 //! * **A value is never logged.** Neither spans nor errors carry one.
 //!
 //! Absent: consensus (`holdfast-raft`), the meaning of a command (`holdfast-core`), files of the
@@ -38,6 +39,7 @@ pub mod telemetry;
 pub mod tls;
 
 mod author;
+mod clocks;
 mod cluster;
 mod convert;
 mod deadline;

@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use self::serving::Serving;
 use crate::{
+    clocks::{self, Clocks},
     dir::{DirError, NodeDir},
     divergence, duties,
     fence::Fence,
@@ -94,6 +95,7 @@ impl Node {
         let listener = TcpListener::bind(listen).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
         let dial = Arc::new(PeerDialer::new(tls.clone()));
+        let clocks = Clocks::new();
         let replica = Replica::start(ReplicaOptions {
             fresh: dir.is_first_start(),
             timing: holdfast_raft::Timing {
@@ -102,6 +104,7 @@ impl Node {
                 election_max_ms: configuration.timing.election_max_ms,
             },
             archive_after_bytes: configuration.archive_after_bytes,
+            clock: clocks.clock(),
             ..ReplicaOptions::new(configuration.id, dir.data(), dial.clone())
         })
         .await?;
@@ -114,6 +117,7 @@ impl Node {
             session: Session::new(),
             renewals: Renewals::default(),
             fence: Fence::down(),
+            clocks,
             closing: CancellationToken::new(),
         });
         let in_flight = InFlight::default();
@@ -124,6 +128,7 @@ impl Node {
         let duties = TaskTracker::new();
         duties.spawn(duties::run(host.clone()));
         duties.spawn(membership::run(host.clone()));
+        duties.spawn(clocks::run(host.clone()));
         let dir = Arc::new(dir);
         duties.spawn(divergence::run(host.clone(), dir.clone()));
         let founding = tokio::spawn(founding::run(
@@ -131,11 +136,7 @@ impl Node {
             dir.clone(),
             tls.identity().clone(),
         ));
-        duties.spawn(founding::renew_certificate(
-            dir.clone(),
-            tls,
-            host.closing.clone(),
-        ));
+        duties.spawn(founding::renew_certificate(host.clone(), dir.clone(), tls));
         duties.close();
         tracing::info!(node = %host.name, id = %host.id, %address, "the node listens");
         Ok(Self {

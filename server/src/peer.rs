@@ -65,6 +65,14 @@ impl Node for PeerService {
         Ok(Response::new(answer))
     }
 
+    async fn clock(
+        &self,
+        _: Request<peer::ClockRequest>,
+    ) -> Result<Response<peer::ClockResponse>, Status> {
+        let time_ms = self.host.clocks.wall_ms();
+        Ok(Response::new(peer::ClockResponse { time_ms }))
+    }
+
     async fn status(
         &self,
         _: Request<v1::StatusRequest>,

@@ -1,6 +1,6 @@
 //! Letting a new node in: tokens, and what a node gets for one.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use holdfast_proto::{
@@ -43,7 +43,7 @@ pub(super) async fn create_token(
     let endpoints = host.read(|state| members(state).into_iter().map(|member| member.address));
     let endpoints = endpoints.collect();
     let token = JoinToken::generate(&host.cluster, service.authority()?.pin(), endpoints);
-    let expires_at_ms = now_ms() + ttl_ms;
+    let expires_at_ms = host.replica.now_ms() + ttl_ms;
     let body = Body::TokenCreate(log::TokenCreate {
         digest: Bytes::copy_from_slice(&token.digest()),
         role: role.into(),
@@ -83,13 +83,13 @@ pub(super) async fn join(
             host.cluster
         )));
     }
-    check_clock(request.node_time_ms)?;
+    check_clock(request.node_time_ms, host.replica.now_ms())?;
     let name = parse_name(&request.name)?;
     let public_key = PublicKey::from_request(&request.certificate_request).map_err(invalid)?;
     // Signed first, so that a bad address is found before the token is used up. It is worth
     // nothing before the node is a member.
     let certificate = authority
-        .sign_node(&name, &public_key, &request.address, SystemTime::now())
+        .sign_node(&name, &public_key, &request.address, host.now())
         .map_err(invalid)?;
     let body = Body::MemberAdmit(log::MemberAdmit {
         token_digest: Bytes::copy_from_slice(&token.digest()),
@@ -123,22 +123,21 @@ pub(super) async fn join(
     })
 }
 
-fn check_clock(node_time_ms: u64) -> Result<(), Status> {
-    let here = now_ms();
-    let apart = here.abs_diff(node_time_ms);
-    if apart <= CLOCK_TOLERANCE.as_millis() as u64 {
+fn check_clock(node_time_ms: u64, cluster_time_ms: u64) -> Result<(), Status> {
+    let apart = cluster_time_ms.abs_diff(node_time_ms);
+    if apart <= limits::CLOCK_APART_MS {
         return Ok(());
     }
-    let side = if node_time_ms < here {
+    let side = if node_time_ms < cluster_time_ms {
         "behind"
     } else {
         "ahead of"
     };
     Err(Reason::ClockOff.status(format!(
-        "the new node's clock is {} s {side} this node's; at most {} s are allowed; \
-         set both clocks (for instance with chrony) and join again",
+        "the new node's clock is {} s {side} the cluster's; at most {} s are allowed; \
+         set it (for instance with chrony) and join again",
         apart / 1_000,
-        CLOCK_TOLERANCE.as_secs()
+        limits::CLOCK_APART_MS / 1_000
     )))
 }
 
@@ -147,11 +146,4 @@ fn parse_name(name: &str) -> Result<NodeName, Status> {
         .map_err(|error: holdfast_proto::member::NodeNameError| invalid(error))
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
-}
-
 const DEFAULT_TTL_MS: u64 = 60 * 60 * 1_000;
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);

@@ -112,7 +112,7 @@ fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::Me
     let problem = match (host.fence.reason(), replica.role) {
         (Some(why), _) => why.to_string(),
         (None, ReplicaRole::Stopped) => "its replica has stopped; see its log".to_owned(),
-        _ => String::new(),
+        _ => host.clocks.problem().unwrap_or_default(),
     };
     Some(v1::MemberStatus {
         member: Some(as_it_votes(member.to_wire(), replica)),
@@ -246,6 +246,7 @@ fn limits_of(state: &State) -> Vec<v1::Limit> {
         ),
         limit("members", usage.members, limits::MEMBERS as u64, "members"),
         limit("join tokens", usage.tokens, limits::TOKENS as u64, "tokens"),
+        limit("clock apart", 0, limits::CLOCK_APART_MS / 1_000, "seconds"),
         limit("key", 0, limits::KEY_BYTES as u64, "bytes"),
         limit("value", 0, limits::VALUE_BYTES as u64, "bytes"),
         limit("note", 0, limits::NOTE_BYTES as u64, "bytes"),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -11,7 +11,6 @@ use holdfast_proto::{
     v1,
 };
 use holdfast_raft::{InitializeError, PeerNode};
-use tokio_util::sync::CancellationToken;
 
 use crate::{dir::NodeDir, host::Host, identity::Identity, tls::NodeTls};
 
@@ -106,16 +105,15 @@ async fn tell_address(host: &Host, address: &str) {
 }
 
 /// Renews the node's certificate while it runs, long before it ends.
-pub(super) async fn renew_certificate(dir: Arc<NodeDir>, tls: NodeTls, closing: CancellationToken) {
+pub(super) async fn renew_certificate(host: Arc<Host>, dir: Arc<NodeDir>, tls: NodeTls) {
     let mut looks = tokio::time::interval(CERTIFICATE_LOOK);
     loop {
         tokio::select! {
             _ = looks.tick() => {}
-            () = closing.cancelled() => return,
+            () = host.closing.cancelled() => return,
         }
-        let (dir, tls) = (dir.clone(), tls.clone());
-        let renewed =
-            tokio::task::spawn_blocking(move || dir.renew_if_due(&tls, SystemTime::now()));
+        let (dir, tls, now) = (dir.clone(), tls.clone(), host.now());
+        let renewed = tokio::task::spawn_blocking(move || dir.renew_if_due(&tls, now));
         match renewed.await {
             Ok(Ok(true)) => tracing::info!("the node's certificate was renewed"),
             Ok(Err(error)) => tracing::warn!(%error, "the node's certificate could not be renewed"),

@@ -9,6 +9,15 @@ use holdfast_core::{Body, Command};
 static BREAK: LazyLock<String> =
     LazyLock::new(|| std::env::var("HOLDFAST_BREAK").unwrap_or_default());
 
+/// How far the wall clock is ahead of the machine's: `HOLDFAST_CLOCK_AHEAD_S`, seconds.
+pub(crate) fn clock_ahead_ms() -> i64 {
+    static AHEAD_S: LazyLock<i64> = LazyLock::new(|| {
+        let ahead = std::env::var("HOLDFAST_CLOCK_AHEAD_S");
+        ahead.ok().and_then(|ahead| ahead.parse().ok()).unwrap_or(0)
+    });
+    AHEAD_S.saturating_mul(1_000)
+}
+
 /// `local-read`: a linearizable read does not ask the leader.
 pub(crate) fn reads_locally() -> bool {
     *BREAK == "local-read"

@@ -13,6 +13,7 @@
 //! * A replica whose log fails stops, and says so through [`Replica::failure`]. A full disk is no
 //!   such failure: writes are refused until there is room.
 //! * A node's number is never used twice.
+//! * No wall clock that most voters disagree with ages the state: see [`Clock`].
 //!
 //! Where to look: [`replica`] is the facade. `types` is the one file that opens the consensus
 //! library's type parameters, `record` the one that knows how its values are stored and sent, in
@@ -24,6 +25,7 @@
 
 mod archivist;
 mod barrier;
+mod clock;
 mod errors;
 #[cfg(feature = "faults")]
 mod faults;
@@ -46,6 +48,7 @@ mod status;
 mod suite;
 mod types;
 
+pub use clock::Clock;
 pub use errors::{
     ArchiveError, BarrierError, ChangeError, InitializeError, ProposeError, StartError,
 };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use holdfast_proto::NodeId;
 use tonic::transport::Channel;
 
-use crate::types::Place;
+use crate::{clock::Clock, types::Place};
 
 /// One member as consensus knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub struct ReplicaOptions {
     pub keep_log_bytes: u64,
     /// New writes are refused when the disk has less room than this, bytes.
     pub reserve_bytes: u64,
+    /// What commands are stamped with.
+    pub clock: Arc<Clock>,
     /// How peers are reached.
     pub dial: Arc<dyn Dial>,
 }
@@ -131,6 +133,7 @@ impl ReplicaOptions {
             archive_after_bytes: 64 * 1024 * 1024,
             keep_log_bytes: 16 * 1024 * 1024,
             reserve_bytes: 4 * 1024 * 1024,
+            clock: Arc::default(),
             dial,
         }
     }

@@ -4,10 +4,11 @@
 //! may have been is tried again only if its command carries a request id, which makes a repeat
 //! harmless; any other answers *unknown*.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use holdfast_core::Reply;
+use holdfast_disk::Store;
 use holdfast_proto::{NodeId, limits::MESSAGE_BYTES};
 use tokio::{
     sync::{oneshot, watch},
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    clock::Clock,
     errors::ProposeError,
     forward::Forward,
     record::{Record, is_repeatable},
@@ -57,11 +59,24 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 pub(crate) struct Local {
     raft: Raft,
     room: Room,
+    clock: Arc<Clock>,
+    store: Store,
 }
 
 impl Local {
-    pub(crate) fn new(raft: Raft, room: Room) -> Self {
-        Self { raft, room }
+    pub(crate) fn new(raft: Raft, room: Room, clock: Arc<Clock>, store: Store) -> Self {
+        Self {
+            raft,
+            room,
+            clock,
+            store,
+        }
+    }
+
+    /// The time, as far as this node's clock can be believed.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let known = || self.store.read(|state| state.clock().as_millis());
+        self.clock.now_ms(known)
     }
 
     /// Takes room for entries of a leader; else says why there is none.
@@ -93,7 +108,7 @@ impl Local {
         }
         #[cfg(feature = "faults")]
         let command = &crate::faults::forget_request(command);
-        let record = Record::stamp(now_ms(), command);
+        let record = Record::stamp(self.now_ms(), command);
         self.room.spend(record.bytes());
         let responder = Responder::new(move |result| answer(outcome(result)));
         // A core that has stopped drops the responder, which answers for it.
@@ -202,14 +217,6 @@ impl Proposer {
             Err(_) => Outcome::Unknown("no quorum confirmed the write in time".to_owned()),
         }
     }
-}
-
-fn now_ms() -> u64 {
-    // A clock before 1970 is as wrong as any; cluster time never runs backwards for it.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl Replica {
         tasks.spawn(keep_warm(raft.clone(), channels));
         let proposer = Proposer {
             id: options.id,
-            local: Local::new(raft.clone(), room),
+            local: Local::new(raft.clone(), room, options.clock, store.clone()),
             forward,
             leadership: leadership.subscribe(),
             failure: failure.subscribe(),
@@ -194,6 +194,12 @@ impl Replica {
     /// This node's number.
     pub fn id(&self) -> NodeId {
         self.0.id
+    }
+
+    /// The time as the cluster has it: this node's wall clock as far as it can be believed,
+    /// milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.0.proposer.local.now_ms()
     }
 
     /// Everything at one moment.
