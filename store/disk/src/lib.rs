@@ -11,7 +11,8 @@
 //! 1. What is acknowledged is on disk. The first error of a write or a sync ends the log: nothing
 //!    is acknowledged after it.
 //! 2. Log and newest archive are the truth; the past is put back from them whenever it cannot be
-//!    trusted, in the background, and only reads of the past wait.
+//!    trusted, at a start or while the node runs, in the background, and only reads of the past and
+//!    archives wait.
 //! 3. Every row is checked when it is read. What does not check is refused by name, never used.
 //! 4. A file under its final name is whole; one that was cut off is dropped at the next start.
 //! 5. Every folder says what it is, in which format; a newer format is refused by name.
@@ -37,4 +38,4 @@ pub use archive::{ArchiveError, ArchiveFile, IncomingArchive};
 pub use error::OpenError;
 pub use log::{Done, Log, LogError, LogOptions, LogPosition, LogRow, LogState};
 pub use past::{PastError, PastStatus};
-pub use store::{ArchiveJob, Recovered, Store, StoreOptions};
+pub use store::{ArchiveJob, Recovered, Replay, ReplayedCommands, Store, StoreOptions};

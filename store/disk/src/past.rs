@@ -31,9 +31,9 @@ pub enum PastError {
     /// It is not kept here: it was forgotten, or it was lost.
     #[error("this version's value is not kept on this node; ask another node")]
     Missing,
-    /// It was there and does not check. It will be put back at the next start.
+    /// It was there and does not check. It is being put back.
     #[error(
-        "this version's value is damaged on this node; ask another node, and restart this one to put it back"
+        "this version's value is damaged on this node, which puts it back from archive and log; ask again, or ask another node"
     )]
     Damaged,
 }
@@ -43,12 +43,12 @@ pub enum PastError {
 pub enum PastStatus {
     /// Everything can be read.
     Ready,
-    /// Being put back from the archive.
+    /// Being put back from archive and log.
     Rebuilding {
         /// How much is done.
         percent: u8,
     },
-    /// It stopped working; the next start puts it back.
+    /// It stopped working, and is put back as soon as that can be done.
     Failed {
         /// What happened.
         why: String,

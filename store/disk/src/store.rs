@@ -5,6 +5,7 @@
 //! past; what is to outlive the log goes to archives.
 
 mod hashes;
+mod heal;
 mod job;
 mod open;
 #[cfg(test)]
@@ -25,7 +26,10 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use self::hashes::Hashes;
-pub use self::job::ArchiveJob;
+pub use self::{
+    heal::{Replay, ReplayedCommands},
+    job::ArchiveJob,
+};
 use crate::{
     archive::{ArchiveError, ArchiveFile, Archives, IncomingArchive},
     error::OpenError,
@@ -39,7 +43,7 @@ use crate::{
 };
 
 /// Opens an engine for the past.
-pub(crate) type OpenPast = fn(&Path) -> Result<Box<dyn Past>, PastFault>;
+pub(crate) type OpenPast = Arc<dyn Fn(&Path) -> Result<Box<dyn Past>, PastFault> + Send + Sync>;
 
 /// How a store is kept.
 #[derive(Clone)]
@@ -50,7 +54,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            open_past: |dir| Ok(Box::new(SledPast::open(dir)?)),
+            open_past: Arc::new(|dir| Ok(Box::new(SledPast::open(dir)?))),
         }
     }
 }
@@ -97,6 +101,8 @@ struct Inner {
     archives: Archives,
     newest: RwLock<Option<ArchiveFile>>,
     past: Arc<Mutex<PastFolder>>,
+    /// The log, to put the past back from. `None`: nobody has named it yet, or it was closed.
+    replay: Mutex<Option<Replay>>,
     options: StoreOptions,
 }
 
@@ -112,6 +118,8 @@ struct PastFolder {
     dir: PathBuf,
     generation: u64,
     covered: u64,
+    /// How many engines came with an archive that was installed.
+    replaced: u64,
 }
 
 impl PastFolder {
@@ -144,6 +152,11 @@ impl Store {
     /// behind it is applied by consensus. Blocks.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<(Self, Recovered), OpenError> {
         open::open(dir, options)
+    }
+
+    /// Names the log behind the archives: a past that fails is put back from both.
+    pub fn replay_from(&self, replay: Replay) {
+        *self.0.replay.lock() = Some(replay);
     }
 
     /// Applies committed commands, in order, under one lock, and answers each. A command that
@@ -298,6 +311,7 @@ impl Store {
     /// Ends well: the next start trusts the past as it is. Blocks.
     pub fn close(&self) {
         self.0.keeper.end();
+        *self.0.replay.lock() = None;
         let mut past = self.0.past.lock();
         let noted = match self.past_status() {
             PastStatus::Ready => {

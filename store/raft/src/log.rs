@@ -12,7 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use holdfast_disk::{Log, LogError, LogRow};
+use holdfast_core::Context;
+use holdfast_disk::{Log, LogError, LogRow, ReplayedCommands};
 use holdfast_proto::log::v1 as wire;
 use openraft::storage::{RaftLogReader, RaftLogStorage};
 use prost::Message as _;
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     record::{entry_of_row, log_id_at, position, row_payload, vote_of_wire, vote_to_wire},
-    types::{Entry, IoFlushed, LogId, LogState, Types, Vote, index_of},
+    types::{Entry, IoFlushed, LogId, LogState, Payload, Types, Vote, index_of},
 };
 
 /// Entries read at one go while catching up or replicating, bytes. Small enough to be sent as one
@@ -43,6 +44,46 @@ impl LogStore {
         rows.iter()
             .map(|row| entry_of_row(row.position, &row.payload).map_err(io::Error::from))
             .collect()
+    }
+
+    /// The commands at indexes of `range`, piece by piece.
+    pub(crate) fn commands(&self, range: Range<u64>) -> ReplayedCommands {
+        let log = self.clone();
+        let mut next = range.start;
+        let pieces = std::iter::from_fn(move || {
+            let piece = (next < range.end).then(|| log.piece(next..range.end))?;
+            next = match &piece {
+                Ok((_, end)) => *end,
+                Err(_) => range.end,
+            };
+            Some(match piece {
+                Ok((commands, _)) => commands.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error.to_string())],
+            })
+        });
+        Box::new(pieces.flatten())
+    }
+
+    /// The commands of the first entries of `range`, and the index behind them.
+    fn piece(&self, range: Range<u64>) -> Result<(Vec<(Context, Bytes)>, u64), io::Error> {
+        let start = range.start;
+        let entries = self.entries(range, READ_BYTES)?;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Err(io::Error::other(format!("the log has no entry {start}")));
+        };
+        if first.log_id.index != start {
+            return Err(io::Error::other(format!(
+                "entry {start} is gone from the log"
+            )));
+        }
+        let end = last.log_id.index + 1;
+        let mut commands = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            if let Payload::Normal(record) = &entry.payload {
+                commands.push(record.command(&entry.log_id)?);
+            }
+        }
+        Ok((commands, end))
     }
 
     /// The range, cut to what the log holds.
@@ -234,9 +275,11 @@ fn forgotten() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_disk::LogOptions;
     use openraft::type_config::TypeConfigExt as _;
 
     use super::*;
+    use crate::{record::Record, types::log_id};
 
     #[tokio::test]
     async fn a_forgotten_callback_is_a_failed_write() {
@@ -250,5 +293,44 @@ mod tests {
         let (done, outcome) = Types::oneshot();
         Flushed(Some(IoFlushed::signal(done))).complete(Ok(()));
         assert!(outcome.await.unwrap().is_ok());
+    }
+
+    fn entry(index: u64) -> Entry {
+        let command = Bytes::from(format!("command {index}"));
+        let payload = match index {
+            0 => Payload::Blank,
+            _ => Payload::Normal(Record::stamp(1_000 * index, &command)),
+        };
+        let log_id = log_id(1, index);
+        Entry { log_id, payload }
+    }
+
+    #[tokio::test]
+    async fn commands_are_read_again_as_they_were_applied_or_it_is_said_that_they_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogStore::new(Log::open(dir.path(), LogOptions::default()).unwrap());
+        let (done, flushed) = Types::oneshot();
+        log.append((0..6).map(entry), IoFlushed::signal(done))
+            .await
+            .unwrap();
+        flushed.await.unwrap().unwrap();
+        let read = |range| -> Result<Vec<_>, String> { log.commands(range).collect() };
+        let commands = read(0..4).unwrap();
+        let found: Vec<_> = commands
+            .iter()
+            .map(|(context, command)| (context.index, context.at.as_millis(), &command[..]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (1, 1_000, &b"command 1"[..]),
+                (2, 2_000, b"command 2"),
+                (3, 3_000, b"command 3"),
+            ]
+        );
+        assert!(read(4..9).is_err(), "the log ends at 5");
+        log.clone().purge(log_id(1, 2)).await.unwrap();
+        assert!(read(2..6).is_err(), "2 is gone");
+        assert_eq!(read(3..6).unwrap().len(), 3);
     }
 }

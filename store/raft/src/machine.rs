@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use holdfast_core::Context;
 use holdfast_disk::{ArchiveFile, ArchiveJob, IncomingArchive, Store};
-use holdfast_proto::{Timestamp, log::v1 as wire};
+use holdfast_proto::log::v1 as wire;
 use openraft::storage::RaftStateMachine;
 use prost::Message as _;
 
@@ -19,7 +19,7 @@ use crate::{
     snapshot::{Builder, Newest, SnapshotData},
     types::{
         ApplyResponder, EntryResponder, LogId, Payload, Response, Snapshot, SnapshotMeta,
-        StoredMembership, Types, term_of,
+        StoredMembership, Types,
     },
 };
 
@@ -136,13 +136,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 Payload::Normal(record) => {
                     batch.bytes += record.bytes() as u64;
-                    let record = record.open()?;
-                    let context = Context {
-                        index: entry.log_id.index,
-                        term: term_of(&entry.log_id),
-                        at: Timestamp::from_millis(record.at_ms),
-                    };
-                    let command = record.command;
+                    let (context, command) = record.command(&entry.log_id)?;
                     #[cfg(feature = "faults")]
                     let command = crate::faults::misapply(command);
                     batch.commands.push((context, command));

@@ -7,8 +7,9 @@
 use std::{collections::BTreeMap, fmt};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use holdfast_core::Context;
 use holdfast_disk::LogPosition;
-use holdfast_proto::log::v1 as wire;
+use holdfast_proto::{Timestamp, log::v1 as wire};
 use openraft::vote::RaftLeaderId as _;
 use prost::{Message as _, encoding};
 
@@ -84,6 +85,17 @@ impl Record {
     /// The stamp and the command.
     pub(crate) fn open(&self) -> Result<wire::Record, RecordError> {
         wire::Record::decode(self.row.slice(self.body..)).map_err(RecordError::from)
+    }
+
+    /// The command of the entry `id`, as the store applies it.
+    pub(crate) fn command(&self, id: &LogId) -> Result<(Context, Bytes), RecordError> {
+        let record = self.open()?;
+        let context = Context {
+            index: id.index,
+            term: term_of(id),
+            at: Timestamp::from_millis(record.at_ms),
+        };
+        Ok((context, record.command))
     }
 
     /// Bytes it takes in the log.

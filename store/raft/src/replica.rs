@@ -69,6 +69,8 @@ impl Replica {
         ));
         let machine = Machine::new(store.clone(), progress.clone(), meta)
             .map_err(|error| StartError::Open(Box::new(error)))?;
+        let log_again = LogStore::new(log.clone());
+        store.replay_from(Box::new(move |range| log_again.commands(range)));
         let channels = Arc::new(Channels::new(options.dial.clone()));
         let network = Network::new(options.id.0, channels.clone());
         let raft = Raft::new(

@@ -5,14 +5,18 @@
 //! log and archive hold it too. The queue is bounded: past [`QUEUE_BYTES`] whoever applies waits for
 //! the disk. While the past is put back from an archive, new values go in between. At every start
 //! the archive's values are looked up; what is missing is put back, and an engine that is damaged is
-//! replaced. When the engine fails later, this run goes on without it: what left memory is in log
-//! and archive, and the next start puts it back.
+//! replaced. One that fails later is replaced as well, while the node runs, by a new one that is
+//! filled from archive and log; where that cannot be done it is tried again, ever more rarely.
 
 mod work;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -38,6 +42,18 @@ pub(crate) type Refill = Box<dyn Iterator<Item = Result<PastRow, String>> + Send
 /// A new, empty engine, and the rows to fill it with, should the old one turn out to be damaged.
 pub(crate) type Anew = Box<dyn FnOnce(&PastFault) -> (Box<dyn Past>, Refill) + Send>;
 
+/// A new, empty engine, and the rows to fill it with.
+pub(crate) struct Fresh {
+    pub(crate) engine: Box<dyn Past>,
+    pub(crate) rows: Refill,
+    /// About how many.
+    pub(crate) expected: u64,
+}
+
+/// Gives a fresh engine in place of one that failed. It is told how many engines came in by
+/// [`Keeper::replace`], and gives `None` if one more is on its way.
+pub(crate) type Heal = Box<dyn FnMut(u64) -> Result<Option<Fresh>, PastFault> + Send>;
+
 /// What the keeper begins with.
 pub(crate) enum Beginning {
     /// Nothing to put back.
@@ -60,6 +76,10 @@ enum Job {
     Now,
     /// Everything before this is with the system when it answers.
     Flush(mpsc::SyncSender<Result<(), PastFault>>),
+    /// The engine failed under a reader.
+    Failed,
+    /// It is time to put a fresh engine in its place.
+    Heal,
     /// An engine in place of the old one, to be filled with about this many rows.
     Replace {
         engine: Box<dyn Past>,
@@ -82,13 +102,15 @@ struct Shared {
     room: Condvar,
     reader: RwLock<Box<dyn PastReader>>,
     status: RwLock<PastStatus>,
+    /// It failed, and is not back yet.
+    in_trouble: AtomicBool,
     /// Called when the engine is not to be trusted any more.
     on_failure: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// While the engine is checked nothing leaves the queue, and nobody waits for room.
+    /// While the engine is checked, or the log read again, nothing leaves the queue, and nobody waits for room.
     checking: bool,
     /// All that is on its way, also what the thread has taken.
     rows: BTreeMap<VersionId, Arc<PastRow>>,
@@ -111,6 +133,7 @@ impl Keeper {
     pub(crate) fn start(
         engine: Box<dyn Past>,
         beginning: Beginning,
+        heal: Heal,
         on_failure: Box<dyn Fn() + Send + Sync>,
     ) -> std::io::Result<Self> {
         let status = match beginning {
@@ -126,10 +149,11 @@ impl Keeper {
             room: Condvar::new(),
             reader: RwLock::new(engine.reader()),
             status: RwLock::new(status),
+            in_trouble: AtomicBool::new(false),
             on_failure,
         });
         let (jobs, received) = mpsc::channel();
-        let work = Work::new(Arc::clone(&shared), engine, received);
+        let work = Work::new(Arc::clone(&shared), engine, received, heal);
         let thread = std::thread::Builder::new()
             .name("past".to_owned())
             .spawn(move || work.run(beginning))?;
@@ -177,25 +201,37 @@ impl Keeper {
     /// Blocks.
     pub(crate) fn row(&self, id: &VersionId, digest: Digest) -> Result<PastRow, PastError> {
         let queued = self.shared.queue.lock().rows.get(id).cloned();
-        let found = match queued {
-            Some(row) => Ok(Some(PastRow::clone(&row))),
-            None => self.shared.reader.read().row(id),
+        let (found, status) = match queued {
+            Some(row) => (Ok(Some(PastRow::clone(&row))), PastStatus::Ready),
+            None => {
+                // Held while reading: the engine is not exchanged meanwhile, so that an empty one
+                // is never taken for one that lost the row.
+                let status = self.shared.status.read();
+                (self.shared.reader.read().row(id), status.clone())
+            }
         };
         match found {
             Ok(Some(row)) if row.digest != digest => {
                 let why = "it holds another value than the state knows of";
-                self.shared.fail(&PastFault(why.to_owned()));
+                self.fail(&PastFault(why.to_owned()));
                 Err(PastError::Damaged)
             }
             Ok(Some(row)) => Ok(row),
-            Ok(None) => match self.status() {
+            Ok(None) => match status {
+                PastStatus::Ready => Err(PastError::Missing),
                 PastStatus::Rebuilding { percent } => Err(PastError::Rebuilding { percent }),
-                _ => Err(PastError::Missing),
+                PastStatus::Failed { .. } => Err(PastError::Rebuilding { percent: 0 }),
             },
             Err(fault) => {
-                self.shared.fail(&fault);
+                self.fail(&fault);
                 Err(PastError::Damaged)
             }
+        }
+    }
+
+    fn fail(&self, fault: &PastFault) {
+        if self.shared.fail(fault) {
+            self.send(Job::Failed);
         }
     }
 
@@ -268,29 +304,44 @@ impl Drop for Pin {
 }
 
 impl Shared {
-    fn fail(&self, fault: &PastFault) {
+    /// `true`: it had not failed before.
+    fn fail(&self, fault: &PastFault) -> bool {
         {
             let mut status = self.status.write();
             if matches!(*status, PastStatus::Failed { .. }) {
-                return;
+                return false;
             }
             *status = PastStatus::Failed {
                 why: fault.to_string(),
             };
         }
-        tracing::warn!(
-            why = %fault,
-            "older values cannot be read on this node; its next start puts them back"
-        );
+        if self.in_trouble.swap(true, Ordering::Relaxed) {
+            tracing::debug!(why = %fault, "older values could not be put back yet");
+        } else {
+            tracing::warn!(
+                why = %fault,
+                "older values cannot be read on this node; they are put back from archive and log"
+            );
+        }
         (self.on_failure)();
+        true
     }
 
-    /// A rebuild goes on, or ends; a failure stays.
-    fn progress(&self, to: PastStatus) {
+    /// The engine was given up: what leaves memory from now on is for its successor.
+    fn begin_again(&self) {
+        self.queue.lock().checking = true;
+        self.room.notify_all();
+        *self.status.write() = PastStatus::Rebuilding { percent: 0 };
+    }
+
+    /// A rebuild goes on, or ends; a failure stays, and then it is `false`.
+    fn progress(&self, to: PastStatus) -> bool {
         let mut status = self.status.write();
-        if !matches!(*status, PastStatus::Failed { .. }) {
+        let goes_on = !matches!(*status, PastStatus::Failed { .. });
+        if goes_on {
             *status = to;
         }
+        goes_on
     }
 
     /// What is to be kept, and what may be forgotten now.

@@ -1,13 +1,18 @@
 //! Opening a store: the newest whole archive, and a past that can be trusted.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Buf, Bytes};
 use holdfast_core::State;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::{Applied, Hashes, Inner, PastFolder, Recovered, Store, StoreOptions};
+use super::{Applied, Hashes, Inner, PastFolder, Recovered, Store, StoreOptions, heal::Healer};
 use crate::{
     archive::{ArchiveError, ArchiveFile, ArchiveReader, Archives, Item},
     error::OpenError,
@@ -94,7 +99,7 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Store, Recovere
         }
         None => (State::new(), 0, Recovered::default(), None, 0),
     };
-    let (past, keeper) = open_past(dir, &options, file.as_ref(), index, past_rows)?;
+    let (healer, keeper) = open_past(dir, &options, file.as_ref(), index, past_rows)?;
     let mut hashes = Hashes::default();
     hashes.note(index, state.hash());
     let store = Store(Arc::new(Inner {
@@ -107,9 +112,12 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Store, Recovere
         keeper,
         archives,
         newest: RwLock::new(file),
-        past,
+        past: Arc::clone(&healer.past),
+        replay: Mutex::new(None),
         options,
     }));
+    // Nobody else sets it.
+    healer.store.get_or_init(|| Arc::downgrade(&store.0));
     Ok((store, recovered))
 }
 
@@ -164,7 +172,7 @@ fn open_past(
     archive: Option<&ArchiveFile>,
     index: u64,
     past_rows: u64,
-) -> Result<(Arc<Mutex<PastFolder>>, Keeper), OpenError> {
+) -> Result<(Arc<Healer>, Keeper), OpenError> {
     let dir = dir.join("past");
     marker::ensure(&dir, Kind::Past)?;
     let condition = Condition::read(&dir);
@@ -175,6 +183,7 @@ fn open_past(
         dir,
         generation,
         covered: index,
+        replaced: 0,
     };
     let trusted = match &condition {
         // A first start has nothing to lose.
@@ -236,14 +245,21 @@ fn open_past(
             tracing::warn!(%error, "the past is not marked as damaged; remove its folder before the next start");
         }
     });
-    let keeper = Keeper::start(engine, beginning, on_failure)
+    let healer = Arc::new(Healer {
+        past,
+        options: options.clone(),
+        store: OnceLock::new(),
+    });
+    let healing = Arc::clone(&healer);
+    let heal = Box::new(move |replaced| healing.heal(replaced));
+    let keeper = Keeper::start(engine, beginning, heal, on_failure)
         .map_err(|error| OpenError::io(&dir, "kept by a thread", error))?;
-    Ok((past, keeper))
+    Ok((healer, keeper))
 }
 
 /// Opens an engine, whose damage may show itself as a panic.
 fn open_engine(options: &StoreOptions, rows: &Path) -> Result<Box<dyn Past>, PastFault> {
-    std::panic::catch_unwind(|| (options.open_past)(rows))
+    catch_unwind(AssertUnwindSafe(|| (options.open_past)(rows)))
         .unwrap_or_else(|_| Err(PastFault("opening it panicked".to_owned())))
 }
 
@@ -257,15 +273,7 @@ fn begin_anew(past: &mut PastFolder, options: &StoreOptions, why: &str) -> Box<d
 }
 
 fn start_anew(past: &mut PastFolder, options: &StoreOptions) -> Box<dyn Past> {
-    let old = past.rows();
-    past.generation += 1;
-    let rows = past.rows();
-    let aside = past.dir.join("aside");
-    // Best effort: what cannot be moved is in nobody's way.
-    drop(fs::remove_dir_all(&aside));
-    drop(fs::rename(&old, &aside));
-    drop(fs::remove_dir_all(&rows));
-    match open_engine(options, &rows) {
+    match renew_engine(past, options) {
         Ok(engine) => engine,
         Err(fault) => {
             tracing::warn!(%fault, "older values are kept in memory only until the next start");
@@ -274,8 +282,24 @@ fn start_anew(past: &mut PastFolder, options: &StoreOptions) -> Box<dyn Past> {
     }
 }
 
+/// An empty engine in a folder of its own.
+pub(super) fn renew_engine(
+    past: &mut PastFolder,
+    options: &StoreOptions,
+) -> Result<Box<dyn Past>, PastFault> {
+    let old = past.rows();
+    past.generation += 1;
+    let rows = past.rows();
+    let aside = past.dir.join("aside");
+    // Best effort: what cannot be moved is in nobody's way.
+    drop(fs::remove_dir_all(&aside));
+    drop(fs::rename(&old, &aside));
+    drop(fs::remove_dir_all(&rows));
+    open_engine(options, &rows)
+}
+
 /// The values of an archive's past, one by one.
-fn refill(path: &Path) -> Refill {
+pub(super) fn refill(path: &Path) -> Refill {
     let reader = ArchiveReader::open(path).map_err(|error| error.to_string());
     match reader {
         Ok(mut reader) => Box::new(std::iter::from_fn(move || {
@@ -304,6 +328,7 @@ pub(super) fn restart_past(
     past.covered = 0;
     past.note(false)
         .map_err(|error| ArchiveError::io(&past.dir, "written", error))?;
+    past.replaced += 1;
     keeper.replace(engine, refill(archive), rows);
     Ok(())
 }

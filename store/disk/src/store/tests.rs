@@ -22,6 +22,8 @@ use crate::{
     testing::eventually,
 };
 
+mod healing;
+
 /// A store whose commands are numbered from 1, as a log would.
 struct Subject {
     store: Store,
@@ -80,14 +82,18 @@ impl Subject {
 }
 
 fn apply(store: &Store, from: u64, commands: impl IntoIterator<Item = Bytes>) {
-    let batch = commands.into_iter().enumerate().map(|(offset, command)| {
-        let index = from + offset as u64;
-        let at = Timestamp::from_millis(1_000 * index);
-        (Context { index, term: 1, at }, command)
-    });
+    let batch = commands
+        .into_iter()
+        .enumerate()
+        .map(|(offset, command)| (context(from + offset as u64), command));
     for reply in store.apply(batch) {
         assert_eq!(reply.refusal(), None::<&Refusal>);
     }
+}
+
+fn context(index: u64) -> Context {
+    let at = Timestamp::from_millis(1_000 * index);
+    Context { index, term: 1, at }
 }
 
 fn version(key: &str, revision: u64) -> VersionId {
@@ -386,7 +392,7 @@ fn a_past_that_panics_when_opened_is_kept_in_memory_instead() {
     let subject = aged(dir.path());
     subject.store.close();
     let options = StoreOptions {
-        open_past: |_: &Path| -> Result<Box<dyn Past>, PastFault> { panic!("damaged") },
+        open_past: Arc::new(|_: &Path| -> Result<Box<dyn Past>, PastFault> { panic!("damaged") }),
     };
     let (store, recovered) = Store::open(dir.path(), options).unwrap();
     let rest = subject.log[recovered.archive_index as usize..]

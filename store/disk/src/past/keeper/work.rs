@@ -2,14 +2,20 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, mpsc},
-    time::Instant,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
 };
 
 use holdfast_core::VersionId;
 
-use super::{Anew, BATCH_ROWS, Beginning, GATHERED_FOR, Job, Refill, Shared};
-use crate::past::{Past, PastFault, PastRow, PastStatus};
+use super::{Anew, BATCH_ROWS, Beginning, GATHERED_FOR, Heal, Job, Refill, Shared};
+use crate::past::{Past, PastFault, PastRow, PastStatus, memory::MemoryPast};
+
+/// After a failure that comes soon after another, a fresh engine is tried so much later …
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … and at most so much, twice as late each time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// What the thread works with.
 pub(super) struct Work {
@@ -20,6 +26,14 @@ pub(super) struct Work {
     forgotten: BTreeSet<VersionId>,
     /// When what has gathered is written.
     due: Option<Instant>,
+    heal: Heal,
+    /// How many engines came in whole, from outside.
+    replaced: u64,
+    /// When a fresh engine is tried, after a failure.
+    heal_at: Option<Instant>,
+    /// How long after a failure that is.
+    pause: Duration,
+    healed: Option<Instant>,
 }
 
 impl Work {
@@ -27,6 +41,7 @@ impl Work {
         shared: Arc<Shared>,
         engine: Box<dyn Past>,
         received: mpsc::Receiver<Job>,
+        heal: Heal,
     ) -> Self {
         Self {
             shared,
@@ -34,6 +49,11 @@ impl Work {
             received,
             forgotten: BTreeSet::new(),
             due: None,
+            heal,
+            replaced: 0,
+            heal_at: None,
+            pause: Duration::ZERO,
+            healed: None,
         }
     }
 
@@ -61,15 +81,24 @@ impl Work {
     /// The next job; meanwhile what has been gathered for long enough is written.
     fn next(&mut self) -> Option<Job> {
         loop {
-            let Some(due) = self.due else {
+            self.plan_to_heal();
+            let now = Instant::now();
+            if self.heal_at.is_some_and(|at| at <= now) {
+                return Some(Job::Heal);
+            }
+            let Some(wake) = self.due.into_iter().chain(self.heal_at).min() else {
                 return self.received.recv().ok();
             };
             match self
                 .received
-                .recv_timeout(due.saturating_duration_since(Instant::now()))
+                .recv_timeout(wake.saturating_duration_since(now))
             {
                 Ok(job) => return Some(job),
-                Err(mpsc::RecvTimeoutError::Timeout) => self.write(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    if self.due.is_some_and(|due| due <= Instant::now()) {
+                        self.write();
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -83,6 +112,9 @@ impl Work {
                     .get_or_insert_with(|| Instant::now() + GATHERED_FOR);
             }
             Job::Now => self.write(),
+            // Whoever asks for the next job plans what follows from it.
+            Job::Failed => {}
+            Job::Heal => return self.heal(),
             Job::Flush(answer) => {
                 self.write();
                 let outcome = match self.failure() {
@@ -96,8 +128,9 @@ impl Work {
                 refill,
                 rows,
             } => {
-                self.engine = engine;
-                *self.shared.reader.write() = self.engine.reader();
+                self.replaced += 1;
+                self.heal_at = None;
+                self.exchange(engine);
                 return self.refill(refill, rows);
             }
             Job::End => return false,
@@ -174,9 +207,58 @@ impl Work {
             return true;
         }
         self.forgotten.clear();
-        self.shared.progress(PastStatus::Ready);
-        tracing::info!(values = done, "older values are back");
+        if self.shared.progress(PastStatus::Ready) {
+            self.shared.in_trouble.store(false, Ordering::Relaxed);
+            self.healed = Some(Instant::now());
+            tracing::info!(values = done, "older values are back");
+        }
         true
+    }
+
+    /// After a failure: when a fresh engine is tried. At once, if the last one held for long.
+    fn plan_to_heal(&mut self) {
+        if self.heal_at.is_some() || self.failure().is_none() {
+            return;
+        }
+        if self
+            .healed
+            .is_some_and(|healed| healed.elapsed() > LONGEST_PAUSE)
+        {
+            self.pause = Duration::ZERO;
+        }
+        self.heal_at = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    }
+
+    /// Puts a fresh engine in place of one that failed, and fills it. False: it is to end.
+    fn heal(&mut self) -> bool {
+        self.heal_at = None;
+        self.shared.begin_again();
+        // Let go of first: the fresh one may be of the same kind, in the same place.
+        self.exchange(Box::new(MemoryPast::default()));
+        let fresh = (self.heal)(self.replaced);
+        self.shared.queue.lock().checking = false;
+        match fresh {
+            Ok(Some(fresh)) => {
+                self.exchange(fresh.engine);
+                self.refill(fresh.rows, fresh.expected)
+            }
+            // Comes with its rows: the old ones are nothing to it.
+            Ok(None) => true,
+            Err(fault) => {
+                self.shared.fail(&fault);
+                true
+            }
+        }
+    }
+
+    /// Another engine, for readers too. The old one may panic even when it is dropped.
+    fn exchange(&mut self, engine: Box<dyn Past>) {
+        let reader = std::mem::replace(&mut *self.shared.reader.write(), engine.reader());
+        let old = std::mem::replace(&mut self.engine, engine);
+        if catch_unwind(AssertUnwindSafe(|| drop((reader, old)))).is_err() {
+            tracing::debug!("the old past did not end well");
+        }
     }
 
     /// Looks for every row, and puts back what is missing. An engine that cannot be read is replaced.
@@ -196,8 +278,7 @@ impl Work {
             }
             Err(fault) => {
                 let (engine, rows) = anew(&fault);
-                self.engine = engine;
-                *self.shared.reader.write() = self.engine.reader();
+                self.exchange(engine);
                 *self.shared.status.write() = PastStatus::Rebuilding { percent: 0 };
                 Some(rows)
             }
