@@ -59,7 +59,8 @@ pub(crate) fn admit(
     }
 }
 
-fn identity(extensions: &Extensions) -> Option<&Identity> {
+/// Who calls, if a certificate says so.
+pub(crate) fn identity(extensions: &Extensions) -> Option<&Identity> {
     extensions.get::<Peer>()?.0.as_ref()
 }
 

@@ -23,7 +23,6 @@ pub(crate) use self::status::local as local_status;
 use crate::{
     author, deadline,
     host::{Host, Proposal},
-    identity::CertificateAuthority,
     leader::{Leader, at_leader},
     membership,
     peers::request_until,
@@ -33,20 +32,11 @@ use crate::{
 /// `holdfast.v1.Cluster` of one node.
 pub(crate) struct ClusterService {
     host: Arc<Host>,
-    /// `None` on a learner, which is not trusted with it.
-    authority: Option<Arc<CertificateAuthority>>,
 }
 
 impl ClusterService {
-    pub(crate) fn new(host: Arc<Host>, authority: Option<Arc<CertificateAuthority>>) -> Self {
-        Self { host, authority }
-    }
-
-    fn authority(&self) -> Result<&CertificateAuthority, Status> {
-        self.authority.as_deref().ok_or_else(|| {
-            Reason::NoAuthority
-                .status("this node does not hold the key of the cluster's authority; ask a voter")
-        })
+    pub(crate) fn new(host: Arc<Host>) -> Self {
+        Self { host }
     }
 
     async fn propose(

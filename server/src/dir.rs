@@ -27,10 +27,11 @@ use std::{
 
 pub use error::DirError;
 pub use making::{Maker, Papers, UnfinishedDir};
+use rustls_pki_types::CertificateDer;
 
 use crate::{
     configuration::{ConfigurationError, NodeConfiguration},
-    identity::{AuthorityError, CertificateAuthority, KeyError, NodeKey},
+    identity::{AuthorityError, CertificateAuthority, KeyError, NodeKey, authority::to_pem},
     tls::NodeTls,
 };
 
@@ -121,7 +122,7 @@ impl NodeDir {
         files::write_atomically(&path, why.as_bytes(), files::Mode::Private)
     }
 
-    /// Whether the node can let others in: every node that joined as a voter can.
+    /// Whether the node can let others in: every node that votes can.
     pub fn holds_authority(&self) -> bool {
         self.path.join(TLS).join(CA_KEY).is_file()
     }
@@ -156,11 +157,45 @@ impl NodeDir {
         Ok(true)
     }
 
+    /// Keeps the authority's key (PKCS#8, DER), for a node that is to vote, if it belongs to the
+    /// authority's certificate.
+    pub fn keep_authority(&self, key: &[u8]) -> Result<CertificateAuthority, DirError> {
+        let tls = self.path.join(TLS);
+        let key = NodeKey::from_der(key).map_err(|error| self.authority_error(error.into()))?;
+        let pem = key.to_pem();
+        let certificate = files::read(&tls.join(CA_CERTIFICATE))?;
+        let authority = CertificateAuthority::load(&certificate, &pem)
+            .map_err(|source| self.authority_error(source))?;
+        files::write_atomically(&tls.join(CA_KEY), pem.as_bytes(), files::Mode::Private)?;
+        Ok(authority)
+    }
+
+    /// Puts a certificate that a voter signed in place of the old one, also in a running node's TLS,
+    /// if it is for this node, its key and its cluster.
+    pub fn replace_certificate(
+        &self,
+        tls: &NodeTls,
+        certificate: &CertificateDer<'static>,
+        now: SystemTime,
+    ) -> Result<(), DirError> {
+        let pem = to_pem(certificate);
+        let renewed = self.check_tls(&pem, now)?;
+        let path = self.path.join(TLS).join(NODE_CERTIFICATE);
+        files::write_atomically(&path, pem.as_bytes(), files::Mode::Private)?;
+        tls.take_over(&renewed);
+        Ok(())
+    }
+
     fn load_tls(&self, now: SystemTime) -> Result<NodeTls, DirError> {
+        let certificate = files::read(&self.path.join(TLS).join(NODE_CERTIFICATE))?;
+        self.check_tls(&certificate, now)
+    }
+
+    /// The node's TLS with this certificate (PEM).
+    fn check_tls(&self, certificate: &str, now: SystemTime) -> Result<NodeTls, DirError> {
         let tls = self.path.join(TLS);
         let authority = files::read(&tls.join(CA_CERTIFICATE))?;
-        let certificate = files::read(&tls.join(NODE_CERTIFICATE))?;
-        NodeTls::load(&authority, &certificate, &self.node_key()?, now)
+        NodeTls::load(&authority, certificate, &self.node_key()?, now)
             .and_then(|tls| {
                 tls.expect_node(&self.configuration.cluster_id, &self.configuration.name)
             })
@@ -175,7 +210,7 @@ impl NodeDir {
             .authority()?
             .sign_node(name, &self.node_key()?.public_key(), advertise, now)
             .map_err(|source| self.authority_error(source))?;
-        let pem = crate::identity::authority::to_pem(&certificate);
+        let pem = to_pem(&certificate);
         let path = self.path.join(TLS).join(NODE_CERTIFICATE);
         files::write_atomically(&path, pem.as_bytes(), files::Mode::Private)
     }

@@ -1,7 +1,7 @@
 //! The node as its services see it: what each of them proposes, reads and answers through.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     clocks::Clocks,
     deadline,
     fence::Fence,
+    identity::CertificateAuthority,
     peers::Peers,
     renewals::Renewals,
     session::Session,
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) renewals: Renewals,
     pub(crate) fence: Fence,
     pub(crate) clocks: Clocks,
+    /// Empty on a learner, which is not trusted with it, until it is promoted.
+    pub(crate) authority: OnceLock<CertificateAuthority>,
     /// Cancelled when the node begins to stop: what waits on purpose gives up then.
     pub(crate) closing: CancellationToken,
 }
@@ -60,6 +63,17 @@ impl Host {
     /// The head of an answer made now.
     pub(crate) fn header_now(&self) -> Option<v1::Header> {
         self.header(self.read(State::revision))
+    }
+
+    /// The cluster's authority, if this node holds its key.
+    pub(crate) fn authority(&self) -> Option<&CertificateAuthority> {
+        self.authority.get()
+    }
+
+    /// The node holds the authority's key from now on.
+    pub(crate) fn set_authority(&self, authority: CertificateAuthority) {
+        // There is only one: whoever comes second brings the same.
+        self.authority.get_or_init(|| authority);
     }
 
     /// The time, as far as this node's clock can be believed.

@@ -53,6 +53,7 @@ mod lease;
 mod lock;
 mod membership;
 mod orphan;
+mod papers;
 mod peer;
 mod peers;
 mod renewals;

@@ -4,7 +4,12 @@ mod connection;
 mod founding;
 mod serving;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use holdfast_client::Client;
 use holdfast_proto::NodeName;
@@ -23,6 +28,7 @@ use crate::{
     identity::Identity,
     membership,
     observe::InFlight,
+    papers,
     peers::Peers,
     renewals::Renewals,
     session::Session,
@@ -82,11 +88,7 @@ impl Node {
     pub async fn start(dir: NodeDir) -> Result<Self, StartError> {
         let configuration = dir.configuration().clone();
         let tls = dir.tls(std::time::SystemTime::now())?;
-        let authority = dir
-            .holds_authority()
-            .then(|| dir.authority())
-            .transpose()?
-            .map(Arc::new);
+        let authority = dir.holds_authority().then(|| dir.authority()).transpose()?;
         let listen = &configuration.listen;
         let unbound = |source| StartError::Listen {
             address: listen.clone(),
@@ -118,13 +120,14 @@ impl Node {
             renewals: Renewals::default(),
             fence: Fence::down(),
             clocks,
+            authority: authority.map(OnceLock::from).unwrap_or_default(),
             closing: CancellationToken::new(),
         });
         let in_flight = InFlight::default();
         let (local, locals) = mpsc::channel(LOCAL_CONNECTIONS);
         let connections = connection::all(listener, &tls, locals);
-        let serving = Serving::begin(&host, authority, in_flight.clone(), connections)
-            .map_err(StartError::Services)?;
+        let serving =
+            Serving::begin(&host, in_flight.clone(), connections).map_err(StartError::Services)?;
         let duties = TaskTracker::new();
         duties.spawn(duties::run(host.clone()));
         duties.spawn(membership::run(host.clone()));
@@ -136,7 +139,7 @@ impl Node {
             dir.clone(),
             tls.identity().clone(),
         ));
-        duties.spawn(founding::renew_certificate(host.clone(), dir.clone(), tls));
+        duties.spawn(papers::run(host.clone(), dir.clone(), tls));
         duties.close();
         tracing::info!(node = %host.name, id = %host.id, %address, "the node listens");
         Ok(Self {

@@ -199,7 +199,7 @@ impl Method {
     }
 }
 
-const METHODS: [&str; 35] = [
+const METHODS: [&str; 37] = [
     "holdfast.v1.Kv/Range",
     "holdfast.v1.Kv/Put",
     "holdfast.v1.Kv/Delete",
@@ -232,6 +232,8 @@ const METHODS: [&str; 35] = [
     "holdfast.peer.v1.Node/RenewLeases",
     "holdfast.peer.v1.Node/LeaseRemaining",
     "holdfast.peer.v1.Node/StateHash",
+    "holdfast.peer.v1.Node/AuthorityKey",
+    "holdfast.peer.v1.Node/RenewCertificate",
     "holdfast.peer.v1.Node/Clock",
     "holdfast.peer.v1.Node/Status",
     "holdfast.peer.v1.Node/ChangeMembership",

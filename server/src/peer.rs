@@ -11,7 +11,8 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cluster, deadline, host::Host, leader::not_leader, lease, membership, status::invalid,
+    author, cluster, deadline, host::Host, leader::not_leader, lease, membership, papers,
+    status::invalid,
 };
 
 /// `holdfast.peer.v1.Node` of one node.
@@ -63,6 +64,28 @@ impl Node for PeerService {
             None => peer::StateHashResponse::default(),
         };
         Ok(Response::new(answer))
+    }
+
+    async fn authority_key(
+        &self,
+        request: Request<peer::AuthorityKeyRequest>,
+    ) -> Result<Response<peer::AuthorityKeyResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let caller = author::identity(request.extensions());
+        papers::authority_key(&self.host, caller, deadline)
+            .await
+            .map(Response::new)
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<peer::RenewCertificateRequest>,
+    ) -> Result<Response<peer::RenewCertificateResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let caller = author::identity(request.extensions());
+        papers::renewed_certificate(&self.host, caller, deadline)
+            .await
+            .map(Response::new)
     }
 
     async fn clock(

@@ -1,8 +1,12 @@
 //! Nodes that come, go, fall behind and are replaced, while clients work.
 
-use holdfast_client::NodeId;
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
+use std::time::Duration;
+
+use holdfast_client::{Client, Context, NodeId, Role};
 use holdfast_tests::{
-    harness::ClusterOptions,
+    harness::{Cluster, ClusterOptions, wait},
     load::LoadOptions,
     scenario::{self, Scene},
 };
@@ -104,3 +108,42 @@ async fn a_node_far_behind_gets_an_archive_when_the_log_is_gone() {
     })
     .await;
 }
+
+/// Only whoever votes holds the key that lets nodes in. A learner that is promoted is handed it by
+/// a voter; after that it needs nobody to let the next node in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_learner_lets_nodes_in_when_all_others_are_gone() {
+    let options = ClusterOptions {
+        nodes: 1,
+        ..ClusterOptions::default()
+    };
+    let mut cluster = Cluster::start_with(options).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let learner = cluster.grow_by(Role::Learner).await.unwrap();
+    let key = cluster.dir(learner).join("tls/ca.key");
+    let through = cluster.context_file_through(learner).unwrap();
+    assert!(!key.exists(), "a learner was trusted with the key");
+
+    let id = cluster.id(&client, learner).await.unwrap();
+    client.cluster().promote(id).await.unwrap();
+    wait::until_true("the key to come", PATIENCE, || key.exists())
+        .await
+        .unwrap();
+    client.cluster().transfer_leader(Some(id)).await.unwrap();
+    let first = cluster.id(&client, 0).await.unwrap();
+    client.cluster().remove(first).await.unwrap();
+    cluster.kill(0);
+
+    let alone = Client::connect(&Context::load(&through).unwrap())
+        .await
+        .unwrap();
+    let members = alone.cluster().member_list().await.unwrap().members;
+    assert_eq!(members.len(), 1, "{members:?}");
+    let third = cluster.grow().await.unwrap();
+    let members = alone.cluster().member_list().await.unwrap().members;
+    let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+    assert_eq!(names, [cluster.name(learner), cluster.name(third)]);
+    assert!(cluster.dir(third).join("tls/ca.key").exists());
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);

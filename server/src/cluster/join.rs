@@ -13,6 +13,7 @@ use tonic::Status;
 use super::{ClusterService, members};
 use crate::{
     identity::{JoinToken, PublicKey},
+    papers,
     status::{Reason, invalid},
 };
 
@@ -42,7 +43,7 @@ pub(super) async fn create_token(
     host.barrier(deadline).await?;
     let endpoints = host.read(|state| members(state).into_iter().map(|member| member.address));
     let endpoints = endpoints.collect();
-    let token = JoinToken::generate(&host.cluster, service.authority()?.pin(), endpoints);
+    let token = JoinToken::generate(&host.cluster, papers::held(host)?.pin(), endpoints);
     let expires_at_ms = host.replica.now_ms() + ttl_ms;
     let body = Body::TokenCreate(log::TokenCreate {
         digest: Bytes::copy_from_slice(&token.digest()),
@@ -68,7 +69,8 @@ pub(super) async fn join(
     request: v1::JoinRequest,
     deadline: Instant,
 ) -> Result<v1::JoinResponse, Status> {
-    let (host, authority) = (&service.host, service.authority()?);
+    let host = &service.host;
+    let authority = papers::held(host)?;
     let token: JoinToken =
         request
             .token

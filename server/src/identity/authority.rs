@@ -1,6 +1,7 @@
 //! The cluster's own certificate authority.
 //!
-//! Every voter holds its key, so that any of them can admit a node. It signs what *we* build: a
+//! Every voter holds its key, so that any of them can admit a node; see `papers` for how it gets
+//! there. It signs what *we* build: a
 //! request's own wishes (a CA flag, other names) never reach a certificate.
 
 use std::{

@@ -103,7 +103,8 @@ impl PublicKey {
         Self::from_der(request.certification_request_info.subject_pki.raw)
     }
 
-    fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+    /// From a SubjectPublicKeyInfo (DER) whose holder has shown before that it has the private half.
+    pub(crate) fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let info = SubjectPublicKeyInfo::from_der(der)
             .map_err(|error| KeyError::Request(error.to_string()))?;
         Ok(Self {

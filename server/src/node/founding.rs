@@ -1,4 +1,4 @@
-//! How a node comes into its cluster, and what it keeps in order about itself.
+//! How a node comes into its cluster, and is known there.
 
 use std::{
     sync::Arc,
@@ -12,7 +12,7 @@ use holdfast_proto::{
 };
 use holdfast_raft::{InitializeError, PeerNode};
 
-use crate::{dir::NodeDir, host::Host, identity::Identity, tls::NodeTls};
+use crate::{dir::NodeDir, host::Host, identity::Identity};
 
 /// Forms the cluster, if this node is its founder and there is none yet; then waits until the node
 /// is a known member, and notes that it ran.
@@ -104,24 +104,5 @@ async fn tell_address(host: &Host, address: &str) {
     }
 }
 
-/// Renews the node's certificate while it runs, long before it ends.
-pub(super) async fn renew_certificate(host: Arc<Host>, dir: Arc<NodeDir>, tls: NodeTls) {
-    let mut looks = tokio::time::interval(CERTIFICATE_LOOK);
-    loop {
-        tokio::select! {
-            _ = looks.tick() => {}
-            () = host.closing.cancelled() => return,
-        }
-        let (dir, tls, now) = (dir.clone(), tls.clone(), host.now());
-        let renewed = tokio::task::spawn_blocking(move || dir.renew_if_due(&tls, now));
-        match renewed.await {
-            Ok(Ok(true)) => tracing::info!("the node's certificate was renewed"),
-            Ok(Err(error)) => tracing::warn!(%error, "the node's certificate could not be renewed"),
-            _ => {}
-        }
-    }
-}
-
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const PROPOSAL: Duration = Duration::from_secs(5);
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(60 * 60);

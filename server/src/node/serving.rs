@@ -21,7 +21,6 @@ use super::connection::Connection;
 use crate::{
     cluster::ClusterService,
     host::Host,
-    identity::CertificateAuthority,
     kv::KvService,
     lease::LeaseService,
     lock::LockService,
@@ -44,7 +43,6 @@ impl Serving {
     /// Begins to serve `connections`.
     pub(super) fn begin(
         host: &Arc<Host>,
-        authority: Option<Arc<CertificateAuthority>>,
         in_flight: InFlight,
         connections: impl Stream<Item = io::Result<Connection>> + Send + 'static,
     ) -> Result<Self, String> {
@@ -69,10 +67,7 @@ impl Serving {
                 LockServer::new(LockService::new(host.clone()))
                     .max_decoding_message_size(limits::MESSAGE_BYTES),
             )
-            .add_service(ClusterServer::new(ClusterService::new(
-                host.clone(),
-                authority,
-            )))
+            .add_service(ClusterServer::new(ClusterService::new(host.clone())))
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)

@@ -10,4 +10,5 @@ mod kv;
 mod lease;
 mod lock;
 mod nodes;
+mod papers;
 mod watch;

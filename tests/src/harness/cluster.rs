@@ -116,7 +116,7 @@ impl Cluster {
         };
         for place in 0..cluster.options.nodes {
             cluster
-                .add(place)
+                .add(place, Role::Voter)
                 .await
                 .with_context(|| format!("making node n{}", place + 1))?;
         }
@@ -281,8 +281,13 @@ impl Cluster {
 
     /// Makes one more node, joins it and waits until it votes.
     pub async fn grow(&mut self) -> anyhow::Result<usize> {
+        self.grow_by(Role::Voter).await
+    }
+
+    /// Makes one more node, joins it in this role and waits until it serves in it.
+    pub async fn grow_by(&mut self, role: Role) -> anyhow::Result<usize> {
         let place = self.nodes.len();
-        self.add(place).await?;
+        self.add(place, role).await?;
         Ok(place)
     }
 
@@ -315,7 +320,7 @@ impl Cluster {
             .collect()
     }
 
-    async fn add(&mut self, place: usize) -> anyhow::Result<()> {
+    async fn add(&mut self, place: usize, role: Role) -> anyhow::Result<()> {
         let name = format!("n{}", place + 1);
         let [inner, outer, http] = ports::free();
         let (listen, advertise, http) = match &self.namespaces {
@@ -354,9 +359,7 @@ impl Cluster {
         } else {
             let client = Client::connect(&self.context()?).await?;
             let cluster = client.cluster();
-            let token = cluster
-                .create_token(Role::Voter, Duration::ZERO, None)
-                .await?;
+            let token = cluster.create_token(role, Duration::ZERO, None).await?;
             command.args(["join", "--token", &token.token]);
         }
         let node = &self.nodes[place];
@@ -376,8 +379,8 @@ impl Cluster {
                 .status_local(self.address(place))
                 .await
                 .ok()?;
-            let votes = look::own(&status)?.member.role == Role::Voter;
-            (status.leader.is_some() && votes).then_some(())
+            let is_in = look::own(&status)?.member.role == role;
+            (status.leader.is_some() && is_in).then_some(())
         })
         .await
     }
