@@ -17,15 +17,41 @@ const FILES: [&str; 10] = [
     "holdfast/peer/v1/peer.proto",
 ];
 
+/// What existing tools speak; served apart from ours.
+const ETCD_FILES: [&str; 5] = [
+    "etcd/kv.proto",
+    "etcd/auth.proto",
+    "etcd/rpc.proto",
+    "etcd/v3lock.proto",
+    "etcd/v3election.proto",
+];
+
+/// What may hold a user's value or password never prints it.
+const VEILED: [&str; 9] = [
+    ".holdfast.v1.Value",
+    ".mvccpb.KeyValue",
+    ".etcdserverpb.PutRequest",
+    ".etcdserverpb.Compare",
+    ".etcdserverpb.AuthenticateRequest",
+    ".etcdserverpb.AuthUserAddRequest",
+    ".etcdserverpb.AuthUserChangePasswordRequest",
+    ".v3electionpb.CampaignRequest",
+    ".v3electionpb.ProclaimRequest",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(FILES, ["proto"])?;
+    compile(&FILES, "descriptors.bin")?;
+    compile(&ETCD_FILES, "etcd_descriptors.bin")
+}
+
+fn compile(files: &[&str], described_in: &str) -> Result<(), Box<dyn Error>> {
+    let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join(described_in), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
-        // What may hold a user's value never prints it.
-        .skip_debug([".holdfast.v1.Value"])
+        .skip_debug(VEILED)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -2,13 +2,15 @@
 //!
 //! * [`v1`] is the public API (`holdfast.v1`), [`peer::v1`] what nodes tell each other, [`log::v1`]
 //!   what goes to the raft log and into archives.
-//!   All three are generated from `proto/proto/`; tags are never reused.
+//!   All three are generated from `proto/proto/`; tags are never reused. [`etcd`] is the API of
+//!   another store, for the tools that speak it.
 //! * The other modules are newtypes, parsed once at the edge: inside, nothing that means a key is a
 //!   bare `&str`, and nothing that means a revision is a bare `u64`.
 //! * [`limits`] is the one place where limits are set.
 //!
 //! Absent on purpose: behaviour. Nothing here reads a clock, a disk or the network.
 
+pub mod etcd;
 pub mod key;
 pub mod lease;
 pub mod limits;
@@ -50,5 +52,5 @@ pub mod log {
     }
 }
 
-/// The file descriptors of all packages, for gRPC reflection.
+/// The file descriptors of our own packages, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
