@@ -38,8 +38,7 @@ pub mod v3electionpb {
 }
 
 /// The file descriptors of these packages, for gRPC reflection.
-pub const DESCRIPTORS: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/etcd_descriptors.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd_descriptors.bin"));
 
 macro_rules! veil {
     ($($message:ty),+ $(,)?) => {
@@ -89,6 +88,9 @@ mod tests {
         };
         let shown = format!("{put:?} {pair:?} {operation:?}");
         assert!(shown.contains("PutRequest(12 bytes encoded)"), "{shown}");
-        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("104, 117"),
+            "{shown}"
+        );
     }
 }

@@ -21,6 +21,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         listen: env::args().nth(1).unwrap_or("127.0.0.1:7191".to_owned()),
         advertise: None,
         http: None,
+        etcd: None,
     };
     let node = Node::start(init(&options, SystemTime::now())?).await?;
     node.ready().await;

@@ -30,7 +30,22 @@ pub(crate) fn admit(
     if path.starts_with("/grpc.") || path == JOIN {
         return Ok(());
     }
-    let Some(identity) = identity(extensions) else {
+    let identity = admit_identity(identity(extensions), cluster, is_removed)?;
+    if matches!(identity, Identity::Client { .. }) && path.starts_with("/holdfast.peer.") {
+        return Err(Reason::NotAllowed
+            .status("only nodes of the cluster may call this; use the public API instead"));
+    }
+    Ok(())
+}
+
+/// Whether a caller is let in at all: it shows a certificate of `cluster`, and is not a member that
+/// was removed.
+pub(crate) fn admit_identity<'a>(
+    identity: Option<&'a Identity>,
+    cluster: &str,
+    is_removed: impl FnOnce(&[u8]) -> bool,
+) -> Result<&'a Identity, Status> {
+    let Some(identity) = identity else {
         return Err(Reason::Unauthenticated
             .status("this needs a certificate of the cluster; use the cert and key of a context"));
     };
@@ -41,22 +56,17 @@ pub(crate) fn admit(
             identity.cluster()
         )));
     }
-    match identity {
-        Identity::Client { .. } if path.starts_with("/holdfast.peer.") => Err(Reason::NotAllowed
-            .status("only nodes of the cluster may call this; use the public API instead")),
-        Identity::Client { .. } => Ok(()),
-        Identity::Node { public_key, .. } => {
-            // A node that lags may not know a newer member yet, so an unknown one is let in: the
-            // cluster's own authority signed for it.
-            if is_removed(public_key) {
-                return Err(Reason::Removed.status(
-                    "this node was removed from the cluster; to bring it back, empty its folder \
-                     and join it anew with a token",
-                ));
-            }
-            Ok(())
-        }
+    // A node that lags may not know a newer member yet, so an unknown one is let in: the cluster's
+    // own authority signed for it.
+    if let Identity::Node { public_key, .. } = identity
+        && is_removed(public_key)
+    {
+        return Err(Reason::Removed.status(
+            "this node was removed from the cluster; to bring it back, empty its folder and join \
+             it anew with a token",
+        ));
     }
+    Ok(identity)
 }
 
 /// Who calls, if a certificate says so.

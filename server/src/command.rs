@@ -108,6 +108,13 @@ struct RunArguments {
     /// Serve /metrics, /healthz and /readyz here, whatever node.toml says
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
+    /// Serve etcd's clients here, whatever node.toml says
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    etcd_listen: Option<String>,
+    /// Serve etcd's clients without TLS; only on loopback, where whoever is on this machine may then
+    /// read and write everything
+    #[arg(long)]
+    etcd_plaintext: bool,
     /// Threads that do the work; more help only with cores to spare [default: half the cores]
     #[arg(long, value_name = "N", env = "HOLDFAST_WORKER_THREADS")]
     worker_threads: Option<std::num::NonZeroUsize>,
@@ -140,9 +147,14 @@ struct DevArguments {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// First port; nodes take the next ones, and their HTTP ports begin 100 above. 0: free ones
+    /// First port; nodes take the next ones. Their HTTP ports begin 100 above, those for etcd's
+    /// clients 200 above. 0: free ones
     #[arg(long, value_name = "PORT", default_value_t = 7101, value_parser = base_port)]
     base_port: u16,
+    /// Serve etcd's clients without TLS, on loopback: whoever is on this machine may then read and
+    /// write everything
+    #[arg(long)]
+    etcd_plaintext: bool,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +165,9 @@ struct Addresses {
     /// Serve /metrics, /healthz and /readyz here, in plain HTTP
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     http: Option<String>,
+    /// Serve etcd's clients here, with the same certificates
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    etcd_listen: Option<String>,
 }
 
 impl Arguments {
@@ -188,6 +203,7 @@ impl InitArguments {
             listen: self.listen,
             advertise: self.addresses.advertise,
             http: self.addresses.http,
+            etcd: self.addresses.etcd_listen,
         };
         let dir = init(&options, SystemTime::now())?;
         let configuration = dir.configuration();
@@ -216,6 +232,7 @@ impl JoinArguments {
             listen: self.listen,
             advertise: self.addresses.advertise,
             http: self.addresses.http,
+            etcd: self.addresses.etcd_listen,
             token: self.token,
             patience: JOIN_PATIENCE,
         };
@@ -240,6 +257,8 @@ impl RunArguments {
         RunOptions {
             dir: self.dir,
             http: self.http,
+            etcd: self.etcd_listen,
+            etcd_plaintext: self.etcd_plaintext,
             worker_threads: self.worker_threads.map(usize::from),
             log: self.log,
             log_format: self.log_format,
@@ -254,6 +273,7 @@ impl DevArguments {
             dir: self.dir,
             nodes: usize::from(self.nodes),
             base_port: (self.base_port != 0).then_some(self.base_port),
+            etcd_plaintext: self.etcd_plaintext,
         }
     }
 }

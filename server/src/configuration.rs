@@ -6,7 +6,7 @@
 use holdfast_proto::{NodeId, NodeName};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::authority::host_of;
+use crate::{etcd::is_loopback, identity::authority::host_of};
 
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub struct NodeConfiguration {
     pub advertise: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served, `HOST:PORT`. None: nowhere.
     pub http: Option<String>,
+    /// Where etcd's clients are served, `HOST:PORT`. None: nowhere.
+    pub etcd: Option<String>,
+    /// Serve them without TLS, for those that cannot do it. Only on loopback: whoever can connect may
+    /// read and write everything there.
+    pub etcd_plaintext: bool,
     /// Whether this node began the cluster: on its first start it forms a cluster of one.
     pub founder: bool,
     /// Worker threads of the runtime; at least 1. None: half the cores. More help only
@@ -95,6 +100,8 @@ impl NodeConfiguration {
             listen: listen.to_owned(),
             advertise: listen.to_owned(),
             http: None,
+            etcd: None,
+            etcd_plaintext: false,
             founder: false,
             worker_threads: None,
             timing: Timing::default(),
@@ -142,6 +149,7 @@ impl NodeConfiguration {
             ("listen", Some(&self.listen)),
             ("advertise", Some(&self.advertise)),
             ("http", self.http.as_ref()),
+            ("etcd", self.etcd.as_ref()),
         ];
         for (setting, address) in addresses {
             if let Some(address) = address.filter(|address| host_of(address).is_none()) {
@@ -154,6 +162,22 @@ impl NodeConfiguration {
                 &self.advertise,
                 "others cannot connect to that; say with --advertise where they reach this node",
             );
+        }
+        if self.etcd_plaintext {
+            let Some(etcd) = &self.etcd else {
+                return refuse(
+                    "etcd_plaintext",
+                    &true,
+                    "say with etcd where to listen, or drop it",
+                );
+            };
+            if !host_of(etcd).is_some_and(is_loopback) {
+                return refuse(
+                    "etcd_plaintext",
+                    &format!("true with etcd = {etcd}"),
+                    PLAINTEXT,
+                );
+            }
         }
         let Timing {
             heartbeat_ms,
@@ -195,6 +219,21 @@ impl NodeConfiguration {
     }
 }
 
+impl NodeConfiguration {
+    /// How others reach the front for etcd's clients that was bound to `address`: where it listens, or
+    /// where they reach this node if that is every interface.
+    pub fn etcd_url(&self, address: std::net::SocketAddr) -> String {
+        let scheme = if self.etcd_plaintext { "http" } else { "https" };
+        let listen = self.etcd.as_deref().filter(|listen| !is_wildcard(listen));
+        let host = host_of(listen.unwrap_or(&self.advertise)).unwrap_or("localhost");
+        let port = address.port();
+        if host.contains(':') {
+            return format!("{scheme}://[{host}]:{port}");
+        }
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
 /// Whether an address means "every interface", which nobody can connect to.
 pub fn is_wildcard(address: &str) -> bool {
     host_of(address)
@@ -225,6 +264,10 @@ struct NodeFile {
     advertise: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etcd: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    etcd_plaintext: bool,
     #[serde(default)]
     founder: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,6 +293,8 @@ impl NodeFile {
             listen: self.listen,
             advertise: self.advertise,
             http: self.http,
+            etcd: self.etcd,
+            etcd_plaintext: self.etcd_plaintext,
             founder: self.founder,
             worker_threads: self.worker_threads,
             timing: self.timing,
@@ -270,6 +315,7 @@ impl From<&NodeConfiguration> for NodeFile {
             listen,
             advertise,
             http,
+            etcd,
             ..
         } = configuration.clone();
         Self {
@@ -281,6 +327,8 @@ impl From<&NodeConfiguration> for NodeFile {
             listen,
             advertise,
             http,
+            etcd,
+            etcd_plaintext: configuration.etcd_plaintext,
             founder: configuration.founder,
             worker_threads: configuration.worker_threads,
             archive_after_bytes: configuration.archive_after_bytes,
@@ -296,6 +344,10 @@ fn default_archive_after_bytes() -> u64 {
 const FORMAT: i64 = 1;
 const DEFAULT_ARCHIVE_AFTER_BYTES: u64 = 64 << 20;
 const MIN_ARCHIVE_AFTER_BYTES: u64 = 64 << 10;
+/// Why plaintext is refused elsewhere.
+const PLAINTEXT: &str = "without TLS only loopback may be served, like 127.0.0.1:7301: elsewhere \
+                         anybody could read and write everything; drop the plaintext, or listen \
+                         there";
 const ADDRESS: &str = "write HOST:PORT, like 10.0.0.7:7101";
 
 #[cfg(test)]
@@ -311,6 +363,8 @@ mod tests {
     fn settings_survive_their_file() {
         let mut configuration = example();
         configuration.http = Some("127.0.0.1:7201".to_owned());
+        configuration.etcd = Some("127.0.0.1:7301".to_owned());
+        configuration.etcd_plaintext = true;
         configuration.founder = true;
         configuration.worker_threads = Some(1);
         configuration.timing.election_max_ms = 400;

@@ -73,7 +73,7 @@ pub fn run() -> Result<bool, DemoError> {
 
 async fn tell(home: &Home, telling: &mut Telling) -> Result<Summary, DemoError> {
     telling.doing("starting three nodes, each a process of its own");
-    let mut cluster = LocalCluster::start(home.path(), NODES, None).await?;
+    let mut cluster = LocalCluster::start(home.path(), NODES, None, false).await?;
     let context = cluster.context()?;
     let client = connect(&context).await?;
     telling.done("three nodes run, each a process of its own; they trust only their own authority");

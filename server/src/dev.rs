@@ -30,6 +30,8 @@ pub struct DevOptions {
     pub nodes: usize,
     /// First port. None: free ones.
     pub base_port: Option<u16>,
+    /// Serve etcd's clients without TLS.
+    pub etcd_plaintext: bool,
 }
 
 /// Why there is no local cluster.
@@ -72,11 +74,23 @@ async fn serve_in(home: &Home, options: &DevOptions) -> Result<(), DevError> {
         options.nodes,
         home.path().display()
     );
+    let starting = LocalCluster::start(
+        home.path(),
+        options.nodes,
+        options.base_port,
+        options.etcd_plaintext,
+    );
     let mut cluster = tokio::select! {
-        cluster = LocalCluster::start(home.path(), options.nodes, options.base_port) => cluster?,
+        cluster = starting => cluster?,
         _ = stop.received() => return Ok(()),
     };
     say_what_to_try(&cluster);
+    if options.etcd_plaintext {
+        anstream::eprintln!(
+            "Warning: etcd's clients are served without TLS. Whoever is on this machine may read \
+             and write everything."
+        );
+    }
     write_description(&cluster, home.path())?;
     loop {
         tokio::select! {
@@ -154,8 +168,7 @@ struct DescribedNode<'a> {
     name: &'a str,
     pid: Option<u32>,
     listen: &'a str,
-    /// No etcd front yet.
-    etcd: Option<&'a str>,
+    etcd: &'a str,
     http: &'a str,
     dir: &'a Path,
 }
@@ -170,7 +183,7 @@ fn write_description(cluster: &LocalCluster, home: &Path) -> Result<(), DevError
                 name: node.name(),
                 pid: node.pid(),
                 listen: node.listen(),
-                etcd: None,
+                etcd: node.etcd(),
                 http: node.http(),
                 dir: node.dir(),
             })
@@ -189,10 +202,11 @@ fn say_what_to_try(cluster: &LocalCluster) {
     );
     for node in cluster.nodes() {
         anstream::println!(
-            "  {:<4} {}   http://{}   process {}",
+            "  {:<4} {}   http://{}   etcd {}   process {}",
             node.name(),
             node.listen(),
             node.http(),
+            node.etcd(),
             node.pid().unwrap_or_default()
         );
     }

@@ -37,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) clocks: Clocks,
     /// Empty on a learner, which is not trusted with it, until it is promoted.
     pub(crate) authority: OnceLock<CertificateAuthority>,
+    /// Where its etcd front is, as a URL; empty: it has none.
+    pub(crate) etcd: Arc<str>,
     /// Cancelled when the node begins to stop: what waits on purpose gives up then.
     pub(crate) closing: CancellationToken,
 }
@@ -87,6 +89,14 @@ impl Host {
 
     pub(crate) fn read<R>(&self, read: impl FnOnce(&State) -> R) -> R {
         self.replica.store().read(read)
+    }
+
+    /// Whether the holder of a public key was a member and is one no more.
+    pub(crate) fn is_removed(&self, public_key: &[u8]) -> bool {
+        self.read(|state| {
+            let mut members = state.members();
+            members.any(|member| member.removed && member.public_key[..] == *public_key)
+        })
     }
 
     /// Proposes a caller's write and returns what it answered.

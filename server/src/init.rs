@@ -26,6 +26,8 @@ pub struct InitOptions {
     pub advertise: Option<String>,
     /// Where its HTTP port is, if it has one.
     pub http: Option<String>,
+    /// Where it serves etcd's clients, if it does.
+    pub etcd: Option<String>,
 }
 
 /// Why there is no new cluster.
@@ -60,6 +62,7 @@ pub fn init(options: &InitOptions, now: SystemTime) -> Result<NodeDir, InitError
         .clone()
         .unwrap_or_else(|| options.listen.clone());
     configuration.http = options.http.clone();
+    configuration.etcd = options.etcd.clone();
     configuration.founder = true;
     making.check(&configuration)?;
     let authority = CertificateAuthority::create(&cluster_id, now)?;
@@ -103,6 +106,7 @@ mod tests {
             listen: "127.0.0.1:7101".to_owned(),
             advertise: None,
             http: None,
+            etcd: None,
         }
     }
 

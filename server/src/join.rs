@@ -38,6 +38,8 @@ pub struct JoinOptions {
     pub advertise: Option<String>,
     /// Where its HTTP port is, if it has one.
     pub http: Option<String>,
+    /// Where it serves etcd's clients, if it does.
+    pub etcd: Option<String>,
     /// What lets it in.
     pub token: JoinToken,
     /// How long to try. 60 s are plenty.
@@ -106,6 +108,7 @@ pub async fn join(options: &JoinOptions, now: SystemTime) -> Result<NodeDir, Joi
     );
     configuration.advertise.clone_from(&advertise);
     configuration.http.clone_from(&options.http);
+    configuration.etcd.clone_from(&options.etcd);
     making.check(&configuration)?;
     let request = v1::JoinRequest {
         request: Some(making.request(token).into()),

@@ -172,7 +172,7 @@ impl Lease for LeaseService {
 }
 
 /// The id the caller wants, or a random one that no command line mistakes for a negative number.
-fn pick(wanted: u64) -> u64 {
+pub(crate) fn pick(wanted: u64) -> u64 {
     match wanted {
         0 => rand::random_range(1..=i64::MAX.unsigned_abs()),
         wanted => wanted,
@@ -212,7 +212,11 @@ async fn answer(
 }
 
 /// Renews leases, wherever the leader is. Answers their time to live, 0 for one that is gone.
-async fn renew(host: &Host, leases: &[u64], deadline: Instant) -> Result<Vec<u64>, Status> {
+pub(crate) async fn renew(
+    host: &Host,
+    leases: &[u64],
+    deadline: Instant,
+) -> Result<Vec<u64>, Status> {
     let ask = |leader| -> BoxFuture<'_, _> {
         Box::pin(async move {
             match leader {
@@ -230,7 +234,11 @@ async fn renew(host: &Host, leases: &[u64], deadline: Instant) -> Result<Vec<u64
     at_leader(host, deadline, ask).await
 }
 
-async fn remaining_ms(host: &Host, lease: LeaseId, deadline: Instant) -> Result<u64, Status> {
+pub(crate) async fn remaining_ms(
+    host: &Host,
+    lease: LeaseId,
+    deadline: Instant,
+) -> Result<u64, Status> {
     let ask = |leader| -> BoxFuture<'_, _> {
         Box::pin(async move {
             match leader {

@@ -45,6 +45,7 @@ mod convert;
 mod deadline;
 mod divergence;
 mod duties;
+mod etcd;
 mod fence;
 mod host;
 mod kv;

@@ -19,10 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 
 use self::serving::Serving;
+pub(crate) use self::serving::report as report_health;
 use crate::{
     clocks::{self, Clocks},
     dir::{DirError, NodeDir},
-    divergence, duties,
+    divergence, duties, etcd,
     fence::Fence,
     host::Host,
     identity::Identity,
@@ -42,9 +43,16 @@ pub struct Node {
     address: SocketAddr,
     in_flight: InFlight,
     serving: Serving,
+    etcd: Option<EtcdFront>,
     local: mpsc::Sender<connection::Local>,
     duties: TaskTracker,
     founding: JoinHandle<()>,
+}
+
+/// The front for etcd's clients, on a listener of its own.
+struct EtcdFront {
+    serving: etcd::Serving,
+    address: SocketAddr,
 }
 
 /// Why a node did not start. Nothing of it is left running.
@@ -89,13 +97,11 @@ impl Node {
         let configuration = dir.configuration().clone();
         let tls = dir.tls(std::time::SystemTime::now())?;
         let authority = dir.holds_authority().then(|| dir.authority()).transpose()?;
-        let listen = &configuration.listen;
-        let unbound = |source| StartError::Listen {
-            address: listen.clone(),
-            source,
+        let (listener, address) = bind(&configuration.listen).await?;
+        let etcd = match &configuration.etcd {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(listen).await.map_err(unbound)?;
-        let address = listener.local_addr().map_err(unbound)?;
         let dial = Arc::new(PeerDialer::new(tls.clone()));
         let clocks = Clocks::new();
         let replica = Replica::start(ReplicaOptions {
@@ -121,6 +127,10 @@ impl Node {
             fence: Fence::down(),
             clocks,
             authority: authority.map(OnceLock::from).unwrap_or_default(),
+            etcd: etcd
+                .as_ref()
+                .map_or_else(String::new, |(_, address)| configuration.etcd_url(*address))
+                .into(),
             closing: CancellationToken::new(),
         });
         let in_flight = InFlight::default();
@@ -128,6 +138,23 @@ impl Node {
         let connections = connection::all(listener, &tls, locals);
         let serving =
             Serving::begin(&host, in_flight.clone(), connections).map_err(StartError::Services)?;
+        let etcd = etcd
+            .map(|(listener, address)| {
+                let tls = (!configuration.etcd_plaintext).then_some(&tls);
+                let serving = etcd::Serving::begin(&host, listener, tls, in_flight.clone())
+                    .map_err(StartError::Services)?;
+                Ok::<_, StartError>(EtcdFront { serving, address })
+            })
+            .transpose()?;
+        if let Some(etcd) = &etcd {
+            let (url, address) = (&host.etcd, etcd.address);
+            tracing::info!(%url, %address, "etcd's clients are served");
+            if configuration.etcd_plaintext {
+                tracing::warn!(
+                    "without TLS: whoever is on this machine may read and write everything there"
+                );
+            }
+        }
         let duties = TaskTracker::new();
         duties.spawn(duties::run(host.clone()));
         duties.spawn(membership::run(host.clone()));
@@ -148,6 +175,7 @@ impl Node {
             address,
             in_flight,
             serving,
+            etcd,
             local,
             duties,
             founding,
@@ -157,6 +185,11 @@ impl Node {
     /// Where it listens for clients and peers.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for etcd's clients; `None`: nowhere.
+    pub fn etcd_address(&self) -> Option<SocketAddr> {
+        self.etcd.as_ref().map(|etcd| etcd.address)
     }
 
     /// Its name.
@@ -233,6 +266,9 @@ impl Node {
         self.hand_over().await;
         self.host.closing.cancel();
         self.serving.stop_accepting();
+        if let Some(etcd) = &self.etcd {
+            etcd.serving.stop_accepting();
+        }
         if tokio::time::timeout(DRAIN, self.in_flight.drained())
             .await
             .is_err()
@@ -242,6 +278,9 @@ impl Node {
         self.duties.wait().await;
         self.founding.abort();
         self.host.replica.shutdown().await;
+        if let Some(etcd) = &self.etcd {
+            etcd.serving.end(LINGER).await;
+        }
         self.serving.end(LINGER).await;
         tracing::info!(node = %self.host.name, "the node has stopped");
     }
@@ -269,6 +308,16 @@ impl Node {
             Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
         }
     }
+}
+
+async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let unbound = |source| StartError::Listen {
+        address: address.to_owned(),
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(unbound)?;
+    let address = listener.local_addr().map_err(unbound)?;
+    Ok((listener, address))
 }
 
 /// How a node is.

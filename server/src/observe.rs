@@ -39,12 +39,7 @@ impl Observe {
     /// Why the request must not reach its service.
     fn refusal<B>(&self, request: &http::Request<B>, method: &Method) -> Option<Status> {
         let (path, cluster) = (request.uri().path(), &*self.host.cluster);
-        let is_removed = |key: &[u8]| {
-            self.host.read(|state| {
-                let mut members = state.members();
-                members.any(|member| member.removed && member.public_key[..] == *key)
-            })
-        };
+        let is_removed = |key: &[u8]| self.host.is_removed(key);
         if let Err(refusal) = author::admit(path, request.extensions(), cluster, is_removed) {
             return Some(refusal);
         }
@@ -139,7 +134,7 @@ fn count(method: &'static str, code: tonic::Code) {
     metrics::counter!("holdfast_requests_total", "method" => method, "code" => code).increment(1);
 }
 
-fn code_name(code: tonic::Code) -> &'static str {
+pub(crate) fn code_name(code: tonic::Code) -> &'static str {
     use tonic::Code;
     match code {
         Code::Ok => "ok",
@@ -255,7 +250,7 @@ struct Waiting {
 pub(crate) struct Ticket(InFlight);
 
 impl InFlight {
-    fn enter(&self) -> Ticket {
+    pub(crate) fn enter(&self) -> Ticket {
         self.inner.count.fetch_add(1, Ordering::AcqRel);
         Ticket(self.clone())
     }

@@ -19,6 +19,10 @@ pub struct RunOptions {
     pub dir: PathBuf,
     /// Where its HTTP port is, whatever its folder says.
     pub http: Option<String>,
+    /// Where etcd's clients are served, whatever its folder says.
+    pub etcd: Option<String>,
+    /// Whether they are served without TLS, which goes on loopback alone.
+    pub etcd_plaintext: bool,
     /// Worker threads, whatever its folder says.
     pub worker_threads: Option<usize>,
     /// How much is logged.
@@ -62,6 +66,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let mut dir = NodeDir::open(&options.dir)?;
     dir.configure(|configuration| {
         configuration.http = options.http.clone().or(configuration.http.take());
+        configuration.etcd = options.etcd.clone().or(configuration.etcd.take());
+        configuration.etcd_plaintext |= options.etcd_plaintext;
         configuration.worker_threads = options.worker_threads.or(configuration.worker_threads);
     })?;
     let threads = dir.configuration().worker_threads;

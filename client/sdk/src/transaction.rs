@@ -223,8 +223,7 @@ impl Operation {
         Self::wrap(v1::operation::Operation::Range(v1::RangeOperation {
             range: Some(range.into()),
             limit,
-            keys_only: false,
-            count_only: false,
+            ..v1::RangeOperation::default()
         }))
     }
 

@@ -127,6 +127,7 @@ fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::Me
             .unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         problem,
+        etcd: host.etcd.to_string(),
     })
 }
 

@@ -26,6 +26,7 @@ use crate::{
 pub struct LocalCluster {
     nodes: Vec<LocalNode>,
     context: PathBuf,
+    etcd_plaintext: bool,
 }
 
 /// Why a local cluster did not come up.
@@ -90,7 +91,15 @@ pub enum ClusterError {
 
 impl LocalCluster {
     /// Starts the cluster of a folder with at least `count` nodes, making what is missing.
-    pub async fn start(dir: &Path, count: usize, base: Option<u16>) -> Result<Self, ClusterError> {
+    ///
+    /// `base` is the first port; `None`: free ones. With `etcd_plaintext`, etcd's clients are served
+    /// without TLS.
+    pub async fn start(
+        dir: &Path,
+        count: usize,
+        base: Option<u16>,
+        etcd_plaintext: bool,
+    ) -> Result<Self, ClusterError> {
         let mut nodes = existing(dir)?;
         let count = count.max(nodes.len());
         let free = |from: usize, count: usize| {
@@ -107,6 +116,7 @@ impl LocalCluster {
         let mut cluster = Self {
             nodes,
             context: dir.join("context.toml"),
+            etcd_plaintext,
         };
         for index in 0..cluster.nodes.len() {
             cluster.spawn(index)?;
@@ -187,8 +197,9 @@ impl LocalCluster {
     }
 
     fn spawn(&mut self, index: usize) -> Result<(), ClusterError> {
+        let plaintext = self.etcd_plaintext;
         let node = &mut self.nodes[index];
-        node.spawn().map_err(|source| ClusterError::Spawn {
+        node.spawn(plaintext).map_err(|source| ClusterError::Spawn {
             name: node.name.clone(),
             source,
         })
@@ -210,11 +221,12 @@ impl LocalCluster {
             listen: addresses.listen.clone(),
             advertise: None,
             http: Some(addresses.http.clone()),
+            etcd: Some(addresses.etcd.clone()),
             token: token.token.parse().map_err(|error| request(&error))?,
             patience: PATIENCE,
         };
         drop(join(&options, SystemTime::now()).await?);
-        let node = LocalNode::new(&name, dir.join(&name), &addresses.listen, &addresses.http);
+        let node = LocalNode::new(&name, dir.join(&name), addresses);
         self.nodes.push(node);
         let last = self.nodes.len() - 1;
         self.spawn(last)?;
@@ -293,7 +305,16 @@ fn existing(dir: &Path) -> Result<Vec<LocalNode>, ClusterError> {
         let http = configuration
             .http
             .unwrap_or_else(|| "127.0.0.1:0".to_owned());
-        nodes.push(LocalNode::new(&name, path, &configuration.listen, &http));
+        let etcd = match configuration.etcd {
+            Some(etcd) => etcd,
+            None => free_port()?,
+        };
+        let addresses = Addresses {
+            listen: configuration.listen,
+            http,
+            etcd,
+        };
+        nodes.push(LocalNode::new(&name, path, &addresses));
     }
     let is_foreign = |entry: &std::fs::DirEntry| {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -307,6 +328,13 @@ fn existing(dir: &Path) -> Result<Vec<LocalNode>, ClusterError> {
     Ok(nodes)
 }
 
+/// A port for a front that the node did not have before.
+fn free_port() -> Result<String, ClusterError> {
+    let found = ports::free(1, None);
+    let found = found.map_err(|(port, source)| ClusterError::Port { port, source })?;
+    Ok(found.into_iter().map(|found| found.etcd).collect())
+}
+
 fn found(dir: &Path, addresses: &Addresses) -> Result<LocalNode, ClusterError> {
     let options = InitOptions {
         dir: dir.join("n1"),
@@ -317,14 +345,10 @@ fn found(dir: &Path, addresses: &Addresses) -> Result<LocalNode, ClusterError> {
         listen: addresses.listen.clone(),
         advertise: None,
         http: Some(addresses.http.clone()),
+        etcd: Some(addresses.etcd.clone()),
     };
     drop(init(&options, SystemTime::now())?);
-    Ok(LocalNode::new(
-        "n1",
-        dir.join("n1"),
-        &addresses.listen,
-        &addresses.http,
-    ))
+    Ok(LocalNode::new("n1", dir.join("n1"), addresses))
 }
 
 async fn ready(node: &mut LocalNode) -> Result<(), ClusterError> {

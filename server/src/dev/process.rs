@@ -10,7 +10,7 @@ use std::{
 
 use tokio::process::{Child, ChildStdin, Command};
 
-use super::http;
+use super::{http, ports::Addresses};
 
 /// A node of a local cluster: its folder, its addresses, and its process while it runs.
 pub struct LocalNode {
@@ -18,6 +18,7 @@ pub struct LocalNode {
     pub(super) dir: PathBuf,
     pub(super) listen: String,
     pub(super) http: String,
+    pub(super) etcd: String,
     process: Option<Child>,
     /// Held here and not in the child's handle, which closes it before it waits: its end is how the
     /// child knows that we are gone.
@@ -35,12 +36,13 @@ pub struct Ended {
 }
 
 impl LocalNode {
-    pub(super) fn new(name: &str, dir: PathBuf, listen: &str, http: &str) -> Self {
+    pub(super) fn new(name: &str, dir: PathBuf, addresses: &Addresses) -> Self {
         Self {
             name: name.to_owned(),
             dir,
-            listen: listen.to_owned(),
-            http: http.to_owned(),
+            listen: addresses.listen.clone(),
+            http: addresses.http.clone(),
+            etcd: addresses.etcd.clone(),
             process: None,
             lifeline: None,
         }
@@ -54,6 +56,11 @@ impl LocalNode {
     /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where it listens for etcd's clients.
+    pub fn etcd(&self) -> &str {
+        &self.etcd
     }
 
     /// Where it listens for clients and peers.
@@ -77,7 +84,7 @@ impl LocalNode {
     }
 
     /// Starts its process.
-    pub(super) fn spawn(&mut self) -> io::Result<()> {
+    pub(super) fn spawn(&mut self, etcd_plaintext: bool) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -85,7 +92,8 @@ impl LocalNode {
             .arg("--follow-parent")
             .arg("--dir")
             .arg(&self.dir)
-            .args(["--http", &self.http])
+            .args(["--http", &self.http, "--etcd-listen", &self.etcd])
+            .args(etcd_plaintext.then_some("--etcd-plaintext"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

@@ -159,6 +159,7 @@ fn options(dir: &std::path::Path, token: JoinToken) -> JoinOptions {
         listen: "127.0.0.1:7102".to_owned(),
         advertise: None,
         http: None,
+        etcd: None,
         token,
         patience: Duration::from_secs(10),
     }

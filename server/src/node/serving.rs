@@ -74,7 +74,7 @@ impl Serving {
             .add_service(reflection);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, end) = (stop.clone().cancelled_owned(), ended.clone());
-        tokio::spawn(report(host.clone(), health.clone()));
+        tokio::spawn(report(host.clone(), health.clone(), &SERVICES));
         let task = tokio::spawn(async move {
             if let Err(error) = router
                 .serve_with_incoming_shutdown(connections, stopped)
@@ -94,7 +94,7 @@ impl Serving {
 
     /// Health says from now on that requests should go elsewhere.
     pub(super) async fn report_stopping(&self) {
-        set_all(&self.health, ServingStatus::NotServing).await;
+        set_all(&self.health, &SERVICES, ServingStatus::NotServing).await;
     }
 
     /// No new connections; the old ones are told to go elsewhere, and end with their requests.
@@ -123,8 +123,12 @@ impl Serving {
 
 /// Keeps the health service in line with the node: it serves once there is a leader, and never
 /// again once it is fenced.
-async fn report(host: Arc<Host>, health: HealthReporter) {
-    set_all(&health, ServingStatus::NotServing).await;
+pub(crate) async fn report(
+    host: Arc<Host>,
+    health: HealthReporter,
+    services: &'static [&'static str],
+) {
+    set_all(&health, services, ServingStatus::NotServing).await;
     let mut leaderships = host.replica.leadership();
     loop {
         let serves = leaderships.borrow_and_update().leader.is_some();
@@ -133,29 +137,30 @@ async fn report(host: Arc<Host>, health: HealthReporter) {
         } else {
             ServingStatus::NotServing
         };
-        set_all(&health, status).await;
+        set_all(&health, services, status).await;
         tokio::select! {
             changed = leaderships.changed() => if changed.is_err() { break },
             _ = host.fence.raised() => break,
             () = host.closing.cancelled() => break,
         }
     }
-    set_all(&health, ServingStatus::NotServing).await;
+    set_all(&health, services, ServingStatus::NotServing).await;
 }
 
-async fn set_all(health: &HealthReporter, status: ServingStatus) {
-    let services = [
-        "",
-        KvServer::<KvService>::NAME,
-        WatchServer::<WatchService>::NAME,
-        LeaseServer::<LeaseService>::NAME,
-        LockServer::<LockService>::NAME,
-        ClusterServer::<ClusterService>::NAME,
-    ];
+async fn set_all(health: &HealthReporter, services: &[&'static str], status: ServingStatus) {
     for service in services {
-        health.set_service_status(service, status).await;
+        health.set_service_status(*service, status).await;
     }
 }
+
+const SERVICES: [&str; 6] = [
+    "",
+    KvServer::<KvService>::NAME,
+    WatchServer::<WatchService>::NAME,
+    LeaseServer::<LeaseService>::NAME,
+    LockServer::<LockService>::NAME,
+    ClusterServer::<ClusterService>::NAME,
+];
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const STREAMS_PER_CONNECTION: u32 = 4_096;

@@ -41,6 +41,7 @@ impl Nodes {
             listen: free_address(),
             advertise: None,
             http: None,
+            etcd: None,
         };
         let dir = init(&options, SystemTime::now()).unwrap();
         let node = start(dir).await;
@@ -73,6 +74,7 @@ impl Nodes {
             listen: free_address(),
             advertise: None,
             http: None,
+            etcd: None,
             token: token.parse().unwrap(),
             patience: PATIENCE,
         };

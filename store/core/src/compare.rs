@@ -26,6 +26,13 @@ pub(crate) fn decide(state: &State, transaction: &Transaction, decisions: &mut V
     }
 }
 
+impl State {
+    /// Whether a compare holds now.
+    pub fn holds(&self, compare: &Compare) -> bool {
+        holds(self, compare)
+    }
+}
+
 fn holds(state: &State, compare: &Compare) -> bool {
     let mut found = state.keys.range(&compare.range).peekable();
     if found.peek().is_none() {
@@ -47,6 +54,10 @@ fn holds_for(compare: &Compare, entry: Option<&Entry>) -> bool {
         Target::Value(target) => match entry {
             None => return false,
             Some(entry) => compare_values(&entry.value, target),
+        },
+        Target::Canonical(target) => match entry {
+            None => return false,
+            Some(entry) => Some(entry.value.to_canonical().cmp(&target.to_canonical())),
         },
     };
     match compare.relation {

@@ -88,11 +88,12 @@ pub fn holder<'a>(state: &'a State, name: &Key) -> Option<(&'a Key, &'a Arc<Entr
         .min_by_key(|(key, entry)| (entry.created, *key))
 }
 
-/// Whether what follows `NAME/` is the entry's own lease. Keys below `NAME/` may be anything.
+/// Whether what follows `NAME/` is the entry's own lease. Keys below `NAME/` may be anything. etcd's
+/// clients write the lease without leading zeros.
 fn is_contender(rest: &[u8], entry: &Entry) -> bool {
-    entry
-        .lease
-        .is_some_and(|lease| rest == lease.to_string().as_bytes())
+    entry.lease.is_some_and(|lease| {
+        rest == lease.to_string().as_bytes() || rest == format!("{:x}", lease.get()).as_bytes()
+    })
 }
 
 fn created(range: KeyRange, revision: u64) -> Compare {

@@ -51,6 +51,8 @@ pub enum Target {
     Lease(u64),
     /// Its value.
     Value(Value),
+    /// Its value, by the canonical bytes of both, whatever their kinds: as foreign clients see it.
+    Canonical(Value),
 }
 
 /// One step of a transaction.
@@ -77,6 +79,10 @@ pub struct RangeOperation {
     pub keys_only: bool,
     /// Without entries.
     pub count_only: bool,
+    /// Not as earlier steps left it, but as it was at this revision; 0: no. The transaction is
+    /// refused unless that can be read; the entries are not in the answer, for their values may be
+    /// in the past, and whoever asks reads them there.
+    pub revision: u64,
 }
 
 /// Writes one key.
@@ -177,6 +183,7 @@ impl RangeOperation {
             limit: 0,
             keys_only: false,
             count_only: false,
+            revision: 0,
         }
     }
 }

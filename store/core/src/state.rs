@@ -14,7 +14,7 @@ use crate::{
     lease::{Lease, Leases},
     limits::Limits,
     member::{ClusterInfo, Member, Members},
-    recent::{Changes, Recent},
+    recent::{Change, Changes, Recent},
     retention::{Policies, Retention},
     session::Sessions,
     token::{Token, TokenDigest, Tokens},
@@ -146,6 +146,14 @@ impl State {
             };
         }
         Changes::Recent(self.recent.since(from, max_bytes))
+    }
+
+    /// As [`State::changes_since`], but compacted or not, as long as the changes are in the window:
+    /// for a watch that was there before the compaction. `None`: they are not.
+    pub fn recent_changes(&self, from: u64, max_bytes: usize) -> Option<Vec<Arc<Change>>> {
+        self.recent
+            .holds(from)
+            .then(|| self.recent.since(from, max_bytes))
     }
 
     /// All leases, by id.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use holdfast_proto::{Key, KeyRange};
+use holdfast_proto::{Key, KeyRange, Revision};
 
 use crate::{
     State,
@@ -19,6 +19,7 @@ use crate::{
     operation::{
         DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Transaction,
     },
+    range::ReadError,
     reply::{
         DeleteResult, OperationResult, PutResult, RangeResult, Reason, Refusal, TransactionResult,
         founds_bytes,
@@ -274,6 +275,9 @@ impl Run<'_> {
     }
 
     fn range(&mut self, operation: &RangeOperation) -> Result<RangeResult, Refusal> {
+        if let Some(revision) = Revision::new(operation.revision) {
+            return self.range_at(&operation.range, revision);
+        }
         let limit = match usize::try_from(operation.limit) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
@@ -288,6 +292,22 @@ impl Run<'_> {
             count: count as u64,
             keys_only,
             entries,
+        })
+    }
+
+    /// Only whether it can be read, and how much there was.
+    fn range_at(&self, range: &KeyRange, revision: Revision) -> Result<RangeResult, Refusal> {
+        let refusal = |error: ReadError| {
+            let (reason, found) = match error {
+                ReadError::Compacted { oldest } => (Reason::Compacted, oldest),
+                ReadError::Future { newest } => (Reason::FutureRevision, newest),
+            };
+            Refusal::new(reason, error.to_string()).numbers(found, revision.get())
+        };
+        let found = self.state.range_at(range, revision).map_err(refusal)?;
+        Ok(RangeResult {
+            count: found.len() as u64,
+            ..RangeResult::default()
         })
     }
 

@@ -64,6 +64,7 @@ fn parse_operation(wire: v1::Operation, depth: usize) -> Result<Operation, Comma
                 limit: range.limit,
                 keys_only: range.keys_only,
                 count_only: range.count_only,
+                revision: range.revision,
             }),
             Wire::Put(put) => Operation::Put(put.try_into()?),
             Wire::Delete(delete) => Operation::Delete(delete.try_into()?),
@@ -164,6 +165,7 @@ impl TryFrom<v1::Compare> for Compare {
             WireTarget::Modified(number) => Target::Modified(number),
             WireTarget::Lease(number) => Target::Lease(number),
             WireTarget::Value(value) => Target::Value(parse_value(value)?),
+            WireTarget::Canonical(value) => Target::Canonical(parse_value(value)?),
         };
         Ok(Self {
             range: parse_range(wire.range)?,
@@ -198,6 +200,7 @@ impl From<Operation> for v1::Operation {
                     limit: range.limit,
                     keys_only: range.keys_only,
                     count_only: range.count_only,
+                    revision: range.revision,
                 }),
                 Operation::Put(put) => Wire::Put(put.into()),
                 Operation::Delete(delete) => Wire::Delete(delete.into()),
@@ -250,6 +253,7 @@ impl From<Compare> for v1::Compare {
                 Target::Modified(number) => WireTarget::Modified(number),
                 Target::Lease(number) => WireTarget::Lease(number),
                 Target::Value(value) => WireTarget::Value(value.into()),
+                Target::Canonical(value) => WireTarget::Canonical(value.into()),
             }),
         }
     }

@@ -1,0 +1,212 @@
+//! etcd's Lease service.
+//!
+//! Leases are the same 64 bits on both fronts. A time to live below etcd's own minimum is raised to
+//! it; one above what the store allows is refused as etcd refuses what is too long for it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt as _, stream};
+use holdfast_core::{ReplyBody, State};
+use holdfast_proto::{
+    Key, LeaseId,
+    etcd::etcdserverpb::{
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+        LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+        LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_server::Lease,
+    },
+    limits,
+    log::v1::{self as log, command::Body},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Front, caller, convert, error};
+use crate::{deadline, lease};
+
+/// `etcdserverpb.Lease` of one node.
+pub(super) struct LeaseService(pub(super) Arc<Front>);
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(
+        &self,
+        request: Request<LeaseGrantRequest>,
+    ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = caller::author(&request);
+        let request = request.into_inner();
+        let granted = self
+            .0
+            .grant(&author, request.id, request.ttl, deadline)
+            .await?;
+        Ok(Response::new(granted))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = caller::author(&request);
+        let lease = convert::lease(request.into_inner().id).ok_or_else(error::lease_not_found)?;
+        let body = Body::LeaseRevoke(log::LeaseRevoke { lease: lease.get() });
+        let reply = self.0.propose(&author, body, deadline).await?;
+        Ok(Response::new(LeaseRevokeResponse {
+            header: self.0.header(reply.revision),
+        }))
+    }
+
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let front = self.0.clone();
+        let closing = front.host.closing.clone();
+        // All that arrived meanwhile is renewed together; answers keep the order.
+        let answers = request
+            .into_inner()
+            .ready_chunks(RENEWALS_AT_ONCE)
+            .take_until(closing.clone().cancelled_owned())
+            .then(move |asked| {
+                let front = front.clone();
+                async move { stream::iter(front.renew(asked).await) }
+            })
+            .flatten();
+        let end = stream::once(async move { closing.is_cancelled() })
+            .filter_map(|stopping| async move { stopping.then(|| Err(error::stopped())) });
+        Ok(Response::new(Box::pin(answers.chain(end))))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let request = request.into_inner();
+        self.0.barrier(deadline).await?;
+        let id = convert::lease(request.id);
+        let known = id.and_then(|id| self.0.host.read(|state| look(state, id, request.keys)));
+        let Some((id, ttl, keys)) = known else {
+            return Ok(Response::new(LeaseTimeToLiveResponse {
+                header: self.0.header_now(),
+                id: request.id,
+                ttl: -1,
+                ..LeaseTimeToLiveResponse::default()
+            }));
+        };
+        let left = lease::remaining_ms(&self.0.host, id, deadline)
+            .await
+            .map_err(|status| error::of_ours(&status))?;
+        Ok(Response::new(LeaseTimeToLiveResponse {
+            header: self.0.header_now(),
+            id: request.id,
+            ttl: seconds(left.min(ttl)),
+            granted_ttl: seconds(ttl),
+            keys,
+        }))
+    }
+
+    async fn lease_leases(
+        &self,
+        request: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        self.0.barrier(deadline::of(request.metadata())).await?;
+        let state = self.0.host.replica.store().view();
+        let leases = state.leases().map(|(id, _)| LeaseStatus {
+            id: convert::lease_number(Some(id)),
+        });
+        Ok(Response::new(LeaseLeasesResponse {
+            leases: leases.collect(),
+            header: self.0.header(state.revision()),
+        }))
+    }
+}
+
+impl Front {
+    /// Grants a lease; `id` 0: under a free id.
+    pub(super) async fn grant(
+        &self,
+        author: &str,
+        id: i64,
+        ttl: i64,
+        deadline: Instant,
+    ) -> Result<LeaseGrantResponse, Status> {
+        let ttl = ttl.max(LEAST_TTL);
+        let ttl_ms = ttl.cast_unsigned().saturating_mul(1_000);
+        if ttl_ms > *limits::LEASE_TTL_MS.end() {
+            return Err(error::ttl_too_large());
+        }
+        let body = Body::LeaseGrant(log::LeaseGrant {
+            lease: lease::pick(id.cast_unsigned()),
+            ttl_ms,
+        });
+        let reply = self.propose(author, body, deadline).await?;
+        let ReplyBody::LeaseGranted { lease, ttl_ms } = reply.body else {
+            return Err(error::unexpected());
+        };
+        Ok(LeaseGrantResponse {
+            header: self.header(reply.revision),
+            id: convert::lease_number(Some(lease)),
+            ttl: seconds(ttl_ms),
+            error: String::new(),
+        })
+    }
+
+    /// Renews what one stream asked for; an error ends the stream.
+    async fn renew(
+        &self,
+        asked: Vec<Result<LeaseKeepAliveRequest, Status>>,
+    ) -> Vec<Result<LeaseKeepAliveResponse, Status>> {
+        let mut leases = Vec::with_capacity(asked.len());
+        let mut broken = None;
+        for request in asked {
+            match request {
+                Ok(request) => leases.push(request.id.cast_unsigned()),
+                Err(status) => broken = Some(Err(status)),
+            }
+        }
+        let deadline = Instant::now() + RENEWAL_TIMEOUT;
+        let mut answers: Vec<_> = match lease::renew(&self.host, &leases, deadline).await {
+            Ok(ttls) => leases
+                .into_iter()
+                .zip(ttls)
+                .map(|(id, ttl_ms)| {
+                    Ok(LeaseKeepAliveResponse {
+                        header: self.header_now(),
+                        id: id.cast_signed(),
+                        ttl: seconds(ttl_ms),
+                    })
+                })
+                .collect(),
+            Err(status) => vec![Err(error::of_ours(&status))],
+        };
+        answers.extend(broken);
+        answers
+    }
+}
+
+/// A lease's time to live, milliseconds, and its keys if they are asked for.
+fn look(state: &State, id: LeaseId, keys: bool) -> Option<(LeaseId, u64, Vec<bytes::Bytes>)> {
+    let lease = state.lease(id)?;
+    let keys = if keys {
+        lease.keys.iter().map(Key::to_bytes).collect()
+    } else {
+        Vec::new()
+    };
+    Some((id, lease.ttl_ms, keys))
+}
+
+fn seconds(ms: u64) -> i64 {
+    convert::signed(ms / 1_000)
+}
+
+/// etcd's, with its default timing; seconds.
+const LEAST_TTL: i64 = 2;
+const RENEWALS_AT_ONCE: usize = 1_024;
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,121 @@
+//! The services of this front on one listener of their own.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_proto::{
+    etcd::{
+        DESCRIPTORS,
+        etcdserverpb::{
+            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+            watch_server::WatchServer,
+        },
+        v3electionpb::election_server::ElectionServer,
+        v3lockpb::lock_server::LockServer,
+    },
+    limits,
+};
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::{
+    Front,
+    auth::AuthService,
+    cluster::ClusterService,
+    door::Door,
+    election::ElectionService,
+    kv::KvService,
+    lease::LeaseService,
+    listener::{Access, connections},
+    lock::LockService,
+    maintenance::MaintenanceService,
+    watch::WatchService,
+};
+use crate::{host::Host, node::report_health, observe::InFlight, tls::NodeTls};
+
+/// The front of one node, while it is served.
+pub(crate) struct Serving {
+    /// Cancelled: no new connections, and the old ones are told to go elsewhere.
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Serving {
+    /// Begins to serve on `listener`; without `tls` to anybody on this machine.
+    pub(crate) fn begin(
+        host: &Arc<Host>,
+        listener: TcpListener,
+        tls: Option<&NodeTls>,
+        in_flight: InFlight,
+    ) -> Result<Self, String> {
+        let front = Arc::new(Front::new(host.clone()));
+        let access = match tls {
+            Some(tls) => Access::Certificates(tls),
+            None => Access::Plaintext {
+                cluster: &host.cluster,
+            },
+        };
+        let connections = connections(listener, access);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| error.to_string())?;
+        let router = Server::builder()
+            .layer(Door::new(front.clone(), in_flight))
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
+            .add_service(
+                KvServer::new(KvService(front.clone()))
+                    .max_decoding_message_size(limits::MESSAGE_BYTES),
+            )
+            .add_service(WatchServer::new(WatchService(front.clone())))
+            .add_service(LeaseServer::new(LeaseService(front.clone())))
+            .add_service(LockServer::new(LockService(front.clone())))
+            .add_service(ElectionServer::new(ElectionService(front.clone())))
+            .add_service(ClusterServer::new(ClusterService(front.clone())))
+            .add_service(MaintenanceServer::new(MaintenanceService(front.clone())))
+            .add_service(AuthServer::new(AuthService(front)))
+            .add_service(health_service)
+            .add_service(reflection);
+        tokio::spawn(report_health(host.clone(), health, &[""]));
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(async move {
+            if let Err(error) = router
+                .serve_with_incoming_shutdown(connections, stopped)
+                .await
+            {
+                tracing::error!(%error, "the etcd front ended");
+            }
+        });
+        Ok(Self {
+            stop,
+            task: Mutex::new(Some(task)),
+        })
+    }
+
+    /// No new connections; the old ones are told to go elsewhere, and end with their requests.
+    pub(crate) fn stop_accepting(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the connections to close, but no longer than `most`.
+    pub(crate) async fn end(&self, most: Duration) {
+        self.stop.cancel();
+        let Some(task) = self.task.lock().take() else {
+            return;
+        };
+        let abort = task.abort_handle();
+        if tokio::time::timeout(most, task).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const STREAMS_PER_CONNECTION: u32 = 16_384;
