@@ -186,6 +186,30 @@ fn a_watch_from_before_the_window_is_served_from_history() {
 }
 
 #[test]
+fn a_compaction_takes_nothing_from_a_watch_that_is_already_there() {
+    let mut store = Store::with_limits(Limits {
+        recent_revisions: 2,
+        ..Limits::default()
+    });
+    for value in ["1", "2", "3"] {
+        store.put("a", value);
+    }
+    store.done(Body::Compact(3));
+    assert!(matches!(
+        store.state.changes_since(2, usize::MAX),
+        Changes::Compacted { oldest: 4 }
+    ));
+    let recent = |from| {
+        let changes = store.state.recent_changes(from, usize::MAX)?;
+        let revisions = changes.iter().map(|change| change.revision.get());
+        Some(revisions.collect::<Vec<_>>())
+    };
+    assert_eq!(recent(2), Some(vec![2, 3]));
+    assert_eq!(recent(4), Some(Vec::new()));
+    assert_eq!(recent(1), None, "that left the window");
+}
+
+#[test]
 fn time_in_history_never_runs_backwards() {
     let mut store = Store::new();
     store.put("a", "1");

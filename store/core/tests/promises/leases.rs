@@ -131,6 +131,25 @@ fn who_came_first_holds_the_lock_and_tokens_rise_from_holder_to_holder() {
 }
 
 #[test]
+fn a_contender_of_etcds_clients_stands_in_the_same_line() {
+    let mut store = Store::new();
+    for id in [0x1f, 2] {
+        store.done(grant(id));
+    }
+    store.done(put_under("jobs/1f", 0x1f));
+    transact(
+        &mut store,
+        lock::contend(&key("jobs"), lease(2), Value::Boolean(true)).unwrap(),
+    );
+    assert_eq!(token(&store.state), Some(("jobs/1f".into(), 1)));
+    store.done(Body::LeaseRevoke(lease(0x1f)));
+    assert_eq!(
+        token(&store.state),
+        Some(("jobs/0000000000000002".into(), 2))
+    );
+}
+
+#[test]
 fn a_leader_proclaims_under_its_own_token_only_and_keeps_its_place() {
     let mut store = Store::new();
     let name = key("jobs");

@@ -206,6 +206,56 @@ fn values_of_two_kinds_differ_but_have_no_order() {
 }
 
 #[test]
+fn a_compare_by_canonical_bytes_sees_what_foreign_clients_see() {
+    let mut store = Store::new();
+    let number = PutOperation::new(key("a"), Value::Integer(10));
+    store.done(always(vec![Operation::Put(number)]));
+    let mut holds = |name: &str, relation, bytes: &'static [u8]| {
+        let target = Target::Canonical(Value::Bytes(bytes.into()));
+        let compare = vec![compare(KeyRange::single(&key(name)), relation, target)];
+        let transaction = Transaction {
+            compare,
+            ..Transaction::default()
+        };
+        result(&mut store, Body::Transact(transaction)).succeeded
+    };
+    assert!(holds("a", Relation::Equal, b"10"));
+    assert!(
+        holds("a", Relation::Less, b"9"),
+        "bytes, not numbers, are compared"
+    );
+    assert!(!holds("a", Relation::NotEqual, b"10"));
+    assert!(
+        !holds("z", Relation::NotEqual, b"10"),
+        "no value of no key holds"
+    );
+}
+
+#[test]
+fn a_read_at_an_older_revision_stops_the_whole_transaction_unless_it_can_be_made() {
+    let mut store = Store::new();
+    store.put("a", "1");
+    store.put("b", "2");
+    store.put("a", "3");
+    let reading = |revision| {
+        let read = RangeOperation {
+            revision,
+            ..RangeOperation::new(KeyRange::all())
+        };
+        let write = Operation::Put(put_operation("c", "4"));
+        always(vec![write, Operation::Range(read)])
+    };
+    store.done(Body::Compact(2));
+    assert_reason(&store.refused(reading(1)), Reason::Compacted, "2");
+    assert_reason(&store.refused(reading(4)), Reason::FutureRevision, "3");
+    let done = result(&mut store, reading(2));
+    let OperationResult::Range(read) = &done.results[1] else {
+        panic!("{done:?}");
+    };
+    assert_eq!((read.count, read.entries.len()), (2, 0));
+}
+
+#[test]
 fn an_answer_that_fits_no_message_is_refused() {
     let mut store = Store::new();
     let big = "x".repeat(1024 * 1024);

@@ -69,7 +69,11 @@ fn body(random: &mut Random, style: Style, revision: u64, now: u64) -> Body {
                 },
             })
         }
-        16..=25 => Body::Transact(transaction(random, 3)),
+        16..=25 => {
+            // What retention forgot, the model does not know.
+            let readable = if style.forgetting { 0 } else { revision + 2 };
+            Body::Transact(transaction(random, 3, readable))
+        }
         26..=27 => Body::LeaseGrant {
             lease: lease(random),
             ttl_ms: *random.pick(&[1, 1_000, 60_000, u64::MAX]),
@@ -118,8 +122,12 @@ fn body(random: &mut Random, style: Style, revision: u64, now: u64) -> Body {
     }
 }
 
-fn transaction(random: &mut Random, depth: u64) -> Transaction {
-    let steps = |random: &mut Random| (0..random.below(4)).map(|_| step(random, depth)).collect();
+/// Reads inside it may be at revisions below `readable`.
+fn transaction(random: &mut Random, depth: u64, readable: u64) -> Transaction {
+    let steps = |random: &mut Random| {
+        let steps = 0..random.below(4);
+        steps.map(|_| step(random, depth, readable)).collect()
+    };
     Transaction {
         compare: (0..random.below(3)).map(|_| compare(random)).collect(),
         then: steps(random),
@@ -127,19 +135,24 @@ fn transaction(random: &mut Random, depth: u64) -> Transaction {
     }
 }
 
-fn step(random: &mut Random, depth: u64) -> Operation {
+fn step(random: &mut Random, depth: u64, readable: u64) -> Operation {
     match random.below(10) {
         0..=4 => Operation::Put(put(random)),
         5..=6 => Operation::Delete(DeleteOperation {
             range: range(random),
             previous: random.one_in(2),
         }),
-        7 if depth > 1 => Operation::Transaction(transaction(random, depth - 1)),
+        7 if depth > 1 => Operation::Transaction(transaction(random, depth - 1, readable)),
         _ => Operation::Range(RangeOperation {
             range: range(random),
             limit: random.below(4),
             keys_only: random.one_in(3),
             count_only: random.one_in(4),
+            revision: if random.one_in(4) {
+                random.below(readable.max(1))
+            } else {
+                0
+            },
         }),
     }
 }
@@ -153,11 +166,12 @@ fn compare(random: &mut Random) -> Compare {
             Relation::Greater,
             Relation::Less,
         ]),
-        target: match random.below(5) {
+        target: match random.below(6) {
             0 => Target::Version(random.below(3)),
             1 => Target::Created(random.below(6)),
             2 => Target::Modified(random.below(12)),
             3 => Target::Lease(random.below(4)),
+            4 => Target::Canonical(value(random)),
             _ => Target::Value(value(random)),
         },
     }

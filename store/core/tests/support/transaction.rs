@@ -84,6 +84,9 @@ impl Model {
         let mut results = Vec::new();
         for step in steps {
             let result = match step {
+                Operation::Range(range) if range.revision != 0 => {
+                    Wire::Range(self.count_at(range)?)
+                }
                 Operation::Range(range) => Wire::Range(read(keys, range)),
                 Operation::Put(put) => Wire::Put(v1::PutResult {
                     previous: self.put(keys, stamp, put)?,
@@ -98,6 +101,23 @@ impl Model {
             });
         }
         Ok(v1::TransactionResult { succeeded, results })
+    }
+
+    /// At an older revision it is only said whether that can be read, and how much there was.
+    fn count_at(&self, operation: &RangeOperation) -> Result<v1::RangeResult, Refused> {
+        let (asked, newest) = (operation.revision, self.revision());
+        if asked > newest {
+            return Err(Refused(Reason::FutureRevision, newest, asked));
+        }
+        if asked < self.compacted {
+            return Err(Refused(Reason::Compacted, self.compacted, asked));
+        }
+        let keys = &self.past[asked as usize];
+        let found = keys.keys().filter(|key| operation.range.contains(key));
+        Ok(v1::RangeResult {
+            count: found.count() as u64,
+            ..v1::RangeResult::default()
+        })
     }
 }
 
@@ -144,7 +164,16 @@ fn holds(keys: &Keys, compare: &Compare) -> bool {
 
 fn holds_for(compare: &Compare, item: Option<&Item>) -> bool {
     let (number, target) = match (&compare.target, item) {
-        (Target::Value(_), None) => return false,
+        (Target::Value(_) | Target::Canonical(_), None) => return false,
+        (Target::Canonical(target), Some(item)) => {
+            let (one, other) = (canonical(&item.value), canonical(target));
+            return match compare.relation {
+                Relation::Equal => one == other,
+                Relation::NotEqual => one != other,
+                Relation::Greater => one > other,
+                Relation::Less => one < other,
+            };
+        }
         (Target::Value(target), Some(item)) => {
             return value_holds(compare.relation, &item.value, target);
         }
@@ -158,6 +187,19 @@ fn holds_for(compare: &Compare, item: Option<&Item>) -> bool {
         Relation::NotEqual => number != *target,
         Relation::Greater => number > *target,
         Relation::Less => number < *target,
+    }
+}
+
+/// What foreign clients read of a value.
+fn canonical(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Text(text) | Value::Json(text) => text.clone().into_bytes(),
+        Value::Integer(number) => format!("{number}").into_bytes(),
+        Value::Float(number) => format!("{number}").into_bytes(),
+        Value::Boolean(true) => b"true".to_vec(),
+        Value::Boolean(false) => b"false".to_vec(),
+        Value::Bytes(bytes) => bytes.to_vec(),
+        Value::List(items) => items.join("\n").into_bytes(),
     }
 }
 
