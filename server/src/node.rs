@@ -243,6 +243,9 @@ impl Node {
             () = self.serving.ended() => Stopped {
                 why: "its services ended; see the log".to_owned(),
             },
+            () = self.etcd_ended() => Stopped {
+                why: "its front for etcd's clients ended; see the log".to_owned(),
+            },
         }
     }
 
@@ -283,6 +286,13 @@ impl Node {
         }
         self.serving.end(LINGER).await;
         tracing::info!(node = %self.host.name, "the node has stopped");
+    }
+
+    async fn etcd_ended(&self) {
+        match &self.etcd {
+            Some(etcd) => etcd.serving.ended().await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn hand_over(&self) {

@@ -210,6 +210,24 @@ const METHODS: [&str; 48] = [
 ];
 
 /// Metadata of a caller that would rather have an error than an answer without a leader.
-const NEEDS_LEADER: &str = "hasleader";
+pub(super) const NEEDS_LEADER: &str = "hasleader";
 const NOT_SERVED: &str = "this part of the etcd v3 API is not served here; the module documentation \
                           of the server's etcd front lists what is";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_that_has_a_service_passes_the_door() {
+        let mut listed: Vec<&str> = METHODS
+            .iter()
+            .map(|path| path.trim_start_matches('/'))
+            .collect();
+        listed.sort_unstable();
+        assert_eq!(
+            crate::observe::described::methods(holdfast_proto::etcd::DESCRIPTORS),
+            listed
+        );
+    }
+}

@@ -39,6 +39,8 @@ use crate::{host::Host, node::report_health, observe::InFlight, tls::NodeTls};
 pub(crate) struct Serving {
     /// Cancelled: no new connections, and the old ones are told to go elsewhere.
     stop: CancellationToken,
+    /// Cancelled when nothing is served any more.
+    ended: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,8 +85,8 @@ impl Serving {
             .add_service(health_service)
             .add_service(reflection);
         tokio::spawn(report_health(host.clone(), health, &[""]));
-        let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped, end) = (stop.clone().cancelled_owned(), ended.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = router
                 .serve_with_incoming_shutdown(connections, stopped)
@@ -92,9 +94,11 @@ impl Serving {
             {
                 tracing::error!(%error, "the etcd front ended");
             }
+            end.cancel();
         });
         Ok(Self {
             stop,
+            ended,
             task: Mutex::new(Some(task)),
         })
     }
@@ -114,6 +118,12 @@ impl Serving {
         if tokio::time::timeout(most, task).await.is_err() {
             abort.abort();
         }
+        self.ended.cancel();
+    }
+
+    /// Returns when nothing is served any more.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 }
 

@@ -22,7 +22,7 @@ use holdfast_proto::etcd::etcdserverpb::{WatchRequest, WatchResponse, watch_serv
 use tonic::{Request, Response, Status, Streaming};
 
 use self::stream::Watches;
-use super::Front;
+use super::{Front, door::NEEDS_LEADER};
 
 /// `etcdserverpb.Watch` of one node.
 pub(super) struct WatchService(pub(super) Arc<Front>);
@@ -35,7 +35,9 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let watches = Watches::new(self.0.clone(), request.into_inner());
+        let needs_leader = request.metadata().get(NEEDS_LEADER);
+        let needs_leader = needs_leader.is_some_and(|needs| needs == "true");
+        let watches = Watches::new(self.0.clone(), request.into_inner(), needs_leader);
         let responses = streams::unfold(Some(watches), |watches| async move {
             let mut watches = watches?;
             match watches.next().await {

@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod etcd;
 mod kv;
 mod lease;
 mod lock;

@@ -11,6 +11,7 @@ use holdfast_proto::v1::{
     lock_client::LockClient, watch_client::WatchClient,
 };
 use holdfast_server::{
+    configuration::NodeConfiguration,
     dir::NodeDir,
     init::{InitOptions, init},
     join::{JoinOptions, join},
@@ -30,6 +31,15 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// A cluster of one.
     pub(crate) async fn one() -> Self {
+        Self::one_that(|_| ()).await
+    }
+
+    /// A cluster of one whose front for etcd's clients asks for no certificates.
+    pub(crate) async fn one_plain() -> Self {
+        Self::one_that(|configuration| configuration.etcd_plaintext = true).await
+    }
+
+    async fn one_that(configure: impl FnOnce(&mut NodeConfiguration)) -> Self {
         let log = tracing_subscriber::fmt().with_test_writer();
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(log.with_env_filter(filter).try_init());
@@ -41,9 +51,10 @@ impl Nodes {
             listen: free_address(),
             advertise: None,
             http: None,
-            etcd: None,
+            etcd: Some("127.0.0.1:0".to_owned()),
         };
-        let dir = init(&options, SystemTime::now()).unwrap();
+        let mut dir = init(&options, SystemTime::now()).unwrap();
+        dir.configure(configure).unwrap();
         let node = start(dir).await;
         Self {
             home,
@@ -74,7 +85,7 @@ impl Nodes {
             listen: free_address(),
             advertise: None,
             http: None,
-            etcd: None,
+            etcd: Some("127.0.0.1:0".to_owned()),
             token: token.parse().unwrap(),
             patience: PATIENCE,
         };

@@ -8,6 +8,7 @@ use std::{
 
 use holdfast_core::{Changes, State};
 use holdfast_proto::etcd::etcdserverpb::{WatchRequest, WatchResponse};
+use holdfast_raft::Leadership;
 use tokio::{
     sync::watch,
     time::{Interval, MissedTickBehavior},
@@ -20,6 +21,7 @@ use super::{
     watcher::Watcher,
 };
 use crate::{
+    deadline,
     etcd::{Front, error},
     kv::on_blocking_thread,
 };
@@ -42,13 +44,29 @@ pub(super) struct Watches {
     next: u64,
     revisions: watch::Receiver<u64>,
     timer: Interval,
+    /// Ends the stream when no leader is known for a while; `None`: the client did not ask for that.
+    leader: Option<LeaderWatch>,
+}
+
+/// Who leads, and since when it is nobody.
+struct LeaderWatch {
+    leadership: watch::Receiver<Leadership>,
+    none_since: Option<Instant>,
 }
 
 impl Watches {
-    pub(super) fn new(front: Arc<Front>, inbound: Streaming<WatchRequest>) -> Self {
+    pub(super) fn new(
+        front: Arc<Front>,
+        inbound: Streaming<WatchRequest>,
+        needs_leader: bool,
+    ) -> Self {
         let revisions = front.host.replica.store().revisions();
         let mut timer = tokio::time::interval_at((Instant::now() + PROGRESS).into(), PROGRESS);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let leader = needs_leader.then(|| LeaderWatch {
+            leadership: front.leadership.clone(),
+            none_since: None,
+        });
         Self {
             next: front.host.read(State::revision) + 1,
             front,
@@ -60,6 +78,7 @@ impl Watches {
             progress_asked: false,
             revisions,
             timer,
+            leader,
         }
     }
 
@@ -97,6 +116,7 @@ impl Watches {
             _ = self.timer.tick() => self.mark_the_quiet(),
             () = self.front.host.closing.cancelled() => {}
             _ = self.front.host.fence.raised() => {}
+            () = lost(&mut self.leader) => return Err(error::no_leader()),
         }
         Ok(())
     }
@@ -266,7 +286,28 @@ impl Watches {
     }
 }
 
+/// Returns when there was no leader for too long.
+async fn lost(leader: &mut Option<LeaderWatch>) {
+    let Some(watch) = leader else {
+        return std::future::pending().await;
+    };
+    loop {
+        let leaderless = watch.leadership.borrow_and_update().leader.is_none();
+        watch.none_since = match (leaderless, watch.none_since) {
+            (true, since) => since.or_else(|| Some(Instant::now())),
+            (false, _) => None,
+        };
+        let too_long = watch.none_since.map(|since| since + LEADERLESS);
+        tokio::select! {
+            changed = watch.leadership.changed() => if changed.is_err() { return },
+            () = deadline::passed(too_long) => return,
+        }
+    }
+}
+
 /// Changes taken at a time, bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 /// A watch that wants marks gets one after this long without events.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// An election takes less.
+const LEADERLESS: Duration = Duration::from_secs(3);
