@@ -153,11 +153,19 @@ async fn strangers_the_nameless_and_the_removed_are_refused() {
     nodes.shutdown().await;
 }
 
-#[tokio::test]
-async fn plaintext_goes_on_loopback_and_nowhere_else() {
-    let nodes = Nodes::one().await;
-    let path = nodes.path("n1");
-    nodes.shutdown().await;
+#[test]
+fn plaintext_goes_on_loopback_and_nowhere_else() {
+    let home = tempfile::tempdir().unwrap();
+    let options = InitOptions {
+        dir: home.path().join("n1"),
+        name: "n1".parse().unwrap(),
+        cluster_name: "test".to_owned(),
+        listen: "127.0.0.1:7101".to_owned(),
+        advertise: None,
+        http: None,
+        etcd: None,
+    };
+    let mut dir = init(&options, SystemTime::now()).unwrap();
     for (address, allowed) in [
         ("127.0.0.1:0", true),
         ("[::1]:0", true),
@@ -165,7 +173,6 @@ async fn plaintext_goes_on_loopback_and_nowhere_else() {
         ("10.0.0.1:7301", false),
         ("db-1.example:7301", false),
     ] {
-        let mut dir = NodeDir::open(&path).unwrap();
         let set = dir.configure(|configuration| {
             configuration.etcd = Some(address.to_owned());
             configuration.etcd_plaintext = true;
