@@ -12,7 +12,7 @@ use holdfast_proto::{
     log::v1::{self as log, command::Body},
 };
 
-use crate::host::Host;
+use crate::{host::Host, renewals::Grant};
 
 /// Runs until the node stops.
 pub(crate) async fn run(host: Arc<Host>) {
@@ -130,11 +130,11 @@ impl Duties {
         });
     }
 
-    fn leases(&self) -> HashMap<LeaseId, Duration> {
+    fn leases(&self) -> HashMap<LeaseId, Grant> {
         let state = self.host.replica.store().view();
         state
             .leases()
-            .map(|(id, lease)| (id, Duration::from_millis(lease.ttl_ms)))
+            .map(|(id, lease)| (id, Grant::of(lease)))
             .collect()
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     host::{self, Host, Proposal},
     leader::{Leader, at_leader, not_leader},
     peers::request_until,
-    renewals::Renewal,
+    renewals::{Grant, Renewal},
     status::Reason,
 };
 
@@ -265,8 +265,8 @@ pub(crate) async fn renew_here(
     loop {
         let term = host.renewals.term().ok_or_else(not_leader)?;
         let mut expiring = false;
-        for (lease, ttl) in ttls(host, leases) {
-            match host.renewals.renew(lease, ttl, Instant::now()) {
+        for (lease, grant) in grants(host, leases) {
+            match host.renewals.renew(lease, grant, Instant::now()) {
                 Renewal::Renewed => {}
                 Renewal::Expiring => expiring = true,
                 Renewal::NotRunning => return Err(not_leader()),
@@ -278,12 +278,12 @@ pub(crate) async fn renew_here(
             return Err(not_leader());
         }
         if !expiring {
-            let alive = ttls(host, leases);
+            let alive = grants(host, leases);
             return Ok(leases
                 .iter()
                 .map(|lease| {
                     let found = alive.iter().find(|(id, _)| id.get() == *lease);
-                    found.map_or(0, |(_, ttl)| ttl.as_millis() as u64)
+                    found.map_or(0, |(_, grant)| grant.ttl.as_millis() as u64)
                 })
                 .collect());
         }
@@ -300,25 +300,22 @@ pub(crate) fn remaining_here(host: &Host, lease: LeaseId) -> Result<u64, Status>
     if host.renewals.term().is_none() {
         return Err(not_leader());
     }
-    let now = Instant::now();
-    let remaining = host.renewals.remaining(lease, now).or_else(|| {
-        // Granted so lately that the clock has not seen it.
-        host.read(|state| {
-            state
-                .lease(lease)
-                .map(|lease| Duration::from_millis(lease.ttl_ms))
-        })
-    });
-    Ok(remaining.map_or(0, |remaining| remaining.as_millis() as u64))
+    let Some(grant) = host.read(|state| state.lease(lease).map(Grant::of)) else {
+        return Ok(0);
+    };
+    let remaining = host.renewals.remaining(lease, grant, Instant::now());
+    // Granted so lately that the clock has not seen it, it has all of its time.
+    let remaining = remaining.unwrap_or(grant.ttl);
+    Ok(remaining.as_millis() as u64)
 }
 
-fn ttls(host: &Host, leases: &[u64]) -> Vec<(LeaseId, Duration)> {
+fn grants(host: &Host, leases: &[u64]) -> Vec<(LeaseId, Grant)> {
     host.read(|state: &State| {
         leases
             .iter()
             .filter_map(|&lease| {
                 let id = LeaseId::new(lease)?;
-                Some((id, Duration::from_millis(state.lease(id)?.ttl_ms)))
+                Some((id, Grant::of(state.lease(id)?)))
             })
             .collect()
     })

@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdfast_proto::LeaseId;
+use holdfast_core::Lease;
+use holdfast_proto::{LeaseId, Timestamp};
 use parking_lot::Mutex;
 
 /// The renewal clock of one node. Runs only while the node leads.
@@ -26,9 +27,31 @@ pub(crate) struct Renewals {
 #[derive(Debug)]
 struct Running {
     term: u64,
-    leases: HashMap<LeaseId, Clock>,
+    leases: HashMap<LeaseId, Known>,
     /// Of the leases that are not expiring.
     deadlines: BTreeSet<(Instant, LeaseId)>,
+}
+
+/// One grant of a lease. An id that was revoked may be granted again: that is another grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) ttl: Duration,
+    pub(crate) at: Timestamp,
+}
+
+impl Grant {
+    pub(crate) fn of(lease: &Lease) -> Self {
+        Self {
+            ttl: Duration::from_millis(lease.ttl_ms),
+            at: lease.granted_at,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    grant: Grant,
+    clock: Clock,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +76,7 @@ impl Renewals {
     pub(crate) fn take_over(
         &self,
         term: u64,
-        leases: impl Iterator<Item = (LeaseId, Duration)>,
+        leases: impl Iterator<Item = (LeaseId, Grant)>,
         now: Instant,
     ) {
         let mut running = Running {
@@ -61,8 +84,8 @@ impl Renewals {
             leases: HashMap::new(),
             deadlines: BTreeSet::new(),
         };
-        for (lease, ttl) in leases {
-            running.set(lease, now + ttl);
+        for (lease, grant) in leases {
+            running.set(lease, grant, now + grant.ttl);
         }
         *self.running.lock() = Some(running);
     }
@@ -78,7 +101,7 @@ impl Renewals {
     }
 
     /// Takes in leases granted since, and forgets those that are gone.
-    pub(crate) fn reconcile(&self, leases: &HashMap<LeaseId, Duration>, now: Instant) {
+    pub(crate) fn reconcile(&self, leases: &HashMap<LeaseId, Grant>, now: Instant) {
         let mut guard = self.running.lock();
         let Some(running) = guard.as_mut() else {
             return;
@@ -92,23 +115,25 @@ impl Renewals {
         for lease in gone {
             running.forget(lease);
         }
-        for (&lease, &ttl) in leases {
-            if !running.leases.contains_key(&lease) {
-                running.set(lease, now + ttl);
+        for (&lease, &grant) in leases {
+            let known = running.leases.get(&lease);
+            if known.is_none_or(|known| known.grant != grant) {
+                running.set(lease, grant, now + grant.ttl);
             }
         }
     }
 
-    /// Renews `lease` for `ttl` from `now` on.
-    pub(crate) fn renew(&self, lease: LeaseId, ttl: Duration, now: Instant) -> Renewal {
+    /// Renews `lease` for its whole time from `now` on.
+    pub(crate) fn renew(&self, lease: LeaseId, grant: Grant, now: Instant) -> Renewal {
         let mut guard = self.running.lock();
         let Some(running) = guard.as_mut() else {
             return Renewal::NotRunning;
         };
-        if matches!(running.leases.get(&lease), Some(Clock::Expiring)) {
+        let known = running.leases.get(&lease);
+        if known.is_some_and(|known| matches!(known.clock, Clock::Expiring)) {
             return Renewal::Expiring;
         }
-        running.set(lease, now + ttl);
+        running.set(lease, grant, now + grant.ttl);
         Renewal::Renewed
     }
 
@@ -122,7 +147,9 @@ impl Renewals {
             && deadline <= now
         {
             running.deadlines.pop_first();
-            running.leases.insert(lease, Clock::Expiring);
+            if let Some(known) = running.leases.get_mut(&lease) {
+                known.clock = Clock::Expiring;
+            }
             due.push(lease);
         }
         (!due.is_empty()).then_some((running.term, due))
@@ -140,9 +167,14 @@ impl Renewals {
         }
     }
 
-    /// How long `lease` has left. `None`: the clock does not run, or does not know it yet.
-    pub(crate) fn remaining(&self, lease: LeaseId, now: Instant) -> Option<Duration> {
-        match self.running.lock().as_ref()?.leases.get(&lease)? {
+    /// How long `lease` has left. `None`: the clock does not run, or does not know this grant yet.
+    pub(crate) fn remaining(&self, lease: LeaseId, grant: Grant, now: Instant) -> Option<Duration> {
+        let guard = self.running.lock();
+        let known = guard.as_ref()?.leases.get(&lease)?;
+        if known.grant != grant {
+            return None;
+        }
+        match known.clock {
             Clock::Until(deadline) => Some(deadline.saturating_duration_since(now)),
             Clock::Expiring => Some(Duration::ZERO),
         }
@@ -153,22 +185,28 @@ impl Renewals {
         if let Some(running) = self.running.lock().as_mut() {
             let moved: Vec<_> = running.deadlines.iter().copied().collect();
             for (deadline, lease) in moved {
-                running.set(lease, deadline + pause);
+                if let Some(known) = running.leases.get(&lease).copied() {
+                    running.set(lease, known.grant, deadline + pause);
+                }
             }
         }
     }
 }
 
 impl Running {
-    fn set(&mut self, lease: LeaseId, deadline: Instant) {
-        if let Some(Clock::Until(before)) = self.leases.insert(lease, Clock::Until(deadline)) {
-            self.deadlines.remove(&(before, lease));
-        }
+    fn set(&mut self, lease: LeaseId, grant: Grant, deadline: Instant) {
+        self.forget(lease);
+        let clock = Clock::Until(deadline);
+        self.leases.insert(lease, Known { grant, clock });
         self.deadlines.insert((deadline, lease));
     }
 
     fn forget(&mut self, lease: LeaseId) {
-        if let Some(Clock::Until(before)) = self.leases.remove(&lease) {
+        if let Some(Known {
+            clock: Clock::Until(before),
+            ..
+        }) = self.leases.remove(&lease)
+        {
             self.deadlines.remove(&(before, lease));
         }
     }
@@ -180,6 +218,17 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(10);
 
+    fn grant() -> Grant {
+        granted_at(1)
+    }
+
+    fn granted_at(ms: u64) -> Grant {
+        Grant {
+            ttl: TTL,
+            at: Timestamp::from_millis(ms),
+        }
+    }
+
     fn lease(number: u64) -> LeaseId {
         LeaseId::new(number).unwrap()
     }
@@ -188,10 +237,10 @@ mod tests {
     fn a_new_leader_gives_every_lease_its_whole_time() {
         let renewals = Renewals::default();
         let start = Instant::now();
-        renewals.take_over(3, [(lease(1), TTL)].into_iter(), start);
+        renewals.take_over(3, [(lease(1), grant())].into_iter(), start);
         let late = start + TTL - Duration::from_millis(1);
         assert_eq!(renewals.due(late, 10), None);
-        renewals.take_over(4, [(lease(1), TTL)].into_iter(), late);
+        renewals.take_over(4, [(lease(1), grant())].into_iter(), late);
         assert_eq!(renewals.due(start + TTL, 10), None);
         assert_eq!(renewals.due(late + TTL, 10), Some((4, vec![lease(1)])));
     }
@@ -200,36 +249,42 @@ mod tests {
     fn a_renewal_counts_from_when_it_came() {
         let renewals = Renewals::default();
         let start = Instant::now();
-        renewals.take_over(1, [(lease(1), TTL)].into_iter(), start);
+        renewals.take_over(1, [(lease(1), grant())].into_iter(), start);
         let half = start + TTL / 2;
-        assert_eq!(renewals.renew(lease(1), TTL, half), Renewal::Renewed);
+        assert_eq!(renewals.renew(lease(1), grant(), half), Renewal::Renewed);
         assert_eq!(renewals.due(start + TTL, 10), None);
-        assert_eq!(renewals.remaining(lease(1), start + TTL), Some(TTL / 2));
+        assert_eq!(
+            renewals.remaining(lease(1), grant(), start + TTL),
+            Some(TTL / 2)
+        );
     }
 
     #[test]
     fn a_lease_on_its_way_out_cannot_be_renewed() {
         let renewals = Renewals::default();
         let start = Instant::now();
-        renewals.take_over(1, [(lease(1), TTL)].into_iter(), start);
+        renewals.take_over(1, [(lease(1), grant())].into_iter(), start);
         assert!(renewals.due(start + TTL, 10).is_some());
         assert_eq!(
-            renewals.renew(lease(1), TTL, start + TTL),
+            renewals.renew(lease(1), grant(), start + TTL),
             Renewal::Expiring
         );
         assert_eq!(renewals.due(start + TTL, 10), None, "proposed once");
         renewals.settled(1, &[lease(1)]);
-        assert_eq!(renewals.renew(lease(1), TTL, start + TTL), Renewal::Renewed);
+        assert_eq!(
+            renewals.renew(lease(1), grant(), start + TTL),
+            Renewal::Renewed
+        );
     }
 
     #[test]
     fn who_does_not_lead_renews_nothing() {
         let renewals = Renewals::default();
         let now = Instant::now();
-        assert_eq!(renewals.renew(lease(1), TTL, now), Renewal::NotRunning);
+        assert_eq!(renewals.renew(lease(1), grant(), now), Renewal::NotRunning);
         renewals.take_over(1, std::iter::empty(), now);
         renewals.step_down();
-        assert_eq!(renewals.renew(lease(1), TTL, now), Renewal::NotRunning);
+        assert_eq!(renewals.renew(lease(1), grant(), now), Renewal::NotRunning);
         assert_eq!(renewals.term(), None);
     }
 
@@ -237,16 +292,29 @@ mod tests {
     fn granted_leases_are_taken_in_and_revoked_ones_forgotten() {
         let renewals = Renewals::default();
         let now = Instant::now();
-        renewals.take_over(1, [(lease(1), TTL)].into_iter(), now);
-        renewals.reconcile(&HashMap::from([(lease(2), TTL)]), now);
+        renewals.take_over(1, [(lease(1), grant())].into_iter(), now);
+        renewals.reconcile(&HashMap::from([(lease(2), grant())]), now);
         assert_eq!(renewals.due(now + TTL, 10), Some((1, vec![lease(2)])));
+    }
+
+    #[test]
+    fn an_id_that_is_granted_again_has_its_whole_time() {
+        let renewals = Renewals::default();
+        let start = Instant::now();
+        renewals.take_over(1, [(lease(1), grant())].into_iter(), start);
+        let half = start + TTL / 2;
+        let again = granted_at(2);
+        assert_eq!(renewals.remaining(lease(1), again, half), None);
+        renewals.reconcile(&HashMap::from([(lease(1), again)]), half);
+        assert_eq!(renewals.due(start + TTL, 10), None);
+        assert_eq!(renewals.remaining(lease(1), again, half), Some(TTL));
     }
 
     #[test]
     fn a_pause_of_the_process_is_not_held_against_leases() {
         let renewals = Renewals::default();
         let start = Instant::now();
-        renewals.take_over(1, [(lease(1), TTL)].into_iter(), start);
+        renewals.take_over(1, [(lease(1), grant())].into_iter(), start);
         renewals.postpone(Duration::from_secs(5));
         assert_eq!(renewals.due(start + TTL, 10), None);
         assert!(
