@@ -8,7 +8,11 @@ use holdfast_proto::{
     v1::{self, RemoveRequest},
 };
 use holdfast_server::{
-    configuration::ConfigurationError, dir::NodeDir, identity::NodeKey, node::Node, tls::NodeTls,
+    configuration::ConfigurationError,
+    identity::NodeKey,
+    init::{InitOptions, init},
+    node::Node,
+    tls::NodeTls,
 };
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
