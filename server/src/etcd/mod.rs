@@ -27,6 +27,7 @@
 //! | limits | key 1 KiB, value 1 MiB, 512 operations a transaction with all nested ones, 4 levels of nesting, 8 MiB of answer: `request is too large`, `too many operations in txn request` | one set of limits for all clients; see `kvctl status` |
 //! | lease | at most 30 days: `too large lease TTL` | one set of limits |
 //! | equal rows of a sorted range | by key | etcd's sort leaves their order open |
+//! | `keys_only` | keeps each key's lease, as etcd before 3.7 does | it costs nothing here |
 //! | a put and a deletion of every key from one on, in one transaction | refused as duplicate key if they meet; etcd lets it pass | it would have no single outcome |
 //! | events of several revisions | may come in one response; never in part without `fragment` | a watcher is a place in the history, without a queue |
 //! | events of one revision | by key; etcd's by operation | a transaction is one change, whatever the order of its parts |
