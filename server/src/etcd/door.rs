@@ -1,7 +1,8 @@
 //! What happens to every request of this front before and after its service: who may not pass is
 //! refused, and what passes is counted.
 //!
-//! Lean on purpose: no span and no look-up of a metric a request.
+//! Lean on purpose: no span and no look-up of a metric a request, and what is asked most goes to its
+//! service straight, past the router.
 
 use std::{
     pin::Pin,
@@ -10,11 +11,13 @@ use std::{
     time::Instant,
 };
 
+use futures::{FutureExt as _, future::Either};
+use holdfast_proto::etcd::etcdserverpb::kv_server::KvServer;
 use metrics::{Counter, Histogram};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{Front, caller::Caller, error};
+use super::{Front, caller::Caller, error, kv::KvService};
 use crate::{
     author,
     observe::{InFlight, code_name},
@@ -22,7 +25,10 @@ use crate::{
 
 /// Wraps the services of the front.
 #[derive(Clone)]
-pub(super) struct Door(Arc<Inner>);
+pub(super) struct Door {
+    inner: Arc<Inner>,
+    kv: KvServer<KvService>,
+}
 
 struct Inner {
     front: Arc<Front>,
@@ -38,7 +44,7 @@ struct Counted {
 }
 
 impl Door {
-    pub(super) fn new(front: Arc<Front>, in_flight: InFlight) -> Self {
+    pub(super) fn new(front: Arc<Front>, kv: KvServer<KvService>, in_flight: InFlight) -> Self {
         let methods = METHODS.iter().map(|path| {
             let method = path.trim_start_matches('/');
             Counted {
@@ -48,20 +54,21 @@ impl Door {
                 seconds: metrics::histogram!("holdfast_request_seconds", "method" => method),
             }
         });
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             methods: methods.collect(),
             front,
             in_flight,
-        }))
+        });
+        Self { inner, kv }
     }
 
     /// Why the request must not reach its service.
-    fn refusal<B>(&self, request: &http::Request<B>, method: Option<usize>) -> Option<Status> {
+    fn refusal(&self, request: &http::Request<Body>, method: Option<usize>) -> Option<Status> {
         let path = request.uri().path();
         if path.starts_with("/grpc.") {
             return None;
         }
-        let host = &self.0.front.host;
+        let host = &self.inner.front.host;
         let identity = request
             .extensions()
             .get::<Caller>()
@@ -76,7 +83,7 @@ impl Door {
         if let Some(why) = host.fence.reason() {
             return Some(Status::new(Code::Unavailable, &*why));
         }
-        let leaderless = self.0.front.leadership.borrow().leader.is_none();
+        let leaderless = self.inner.front.leadership.borrow().leader.is_none();
         if leaderless
             && request
                 .headers()
@@ -107,9 +114,9 @@ pub(super) struct Guarded<S> {
     inner: S,
 }
 
-impl<S, B> Service<http::Request<B>> for Guarded<S>
+impl<S> Service<http::Request<Body>> for Guarded<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -121,24 +128,29 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
         let method = METHODS.iter().position(|name| *name == path);
         if let Some(refusal) = self.door.refusal(&request, method) {
             count_refused(method, refusal.code());
             return Box::pin(std::future::ready(Ok(refusal.into_http())));
         }
-        let response = self.inner.call(request);
+        let response = if path.starts_with(KV) {
+            let response = self.door.kv.call(request);
+            Either::Left(response.map(|response| response.map_err(|never| match never {})))
+        } else {
+            Either::Right(self.inner.call(request))
+        };
         let Some(method) = method else {
             return Box::pin(response);
         };
-        let ticket = self.door.0.in_flight.enter();
+        let ticket = self.door.inner.in_flight.enter();
         let begun = Instant::now();
         let door = self.door.clone();
         Box::pin(async move {
             let response = response.await;
             if let Ok(response) = &response {
-                let counted = &door.0.methods[method];
+                let counted = &door.inner.methods[method];
                 match Status::from_header_map(response.headers()).map(|status| status.code()) {
                     None | Some(Code::Ok) => counted.ok.increment(1),
                     Some(code) => count_refused(Some(method), code),
@@ -209,6 +221,8 @@ const METHODS: [&str; 48] = [
     "/etcdserverpb.Auth/RoleRevokePermission",
 ];
 
+/// Asked most.
+const KV: &str = "/etcdserverpb.KV/";
 /// Metadata of a caller that would rather have an error than an answer without a leader.
 pub(super) const NEEDS_LEADER: &str = "hasleader";
 const NOT_SERVED: &str = "this part of the etcd v3 API is not served here; the module documentation \

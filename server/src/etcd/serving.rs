@@ -66,15 +66,13 @@ impl Serving {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(|error| error.to_string())?;
+        let kv = KvServer::new(KvService(front.clone()))
+            .max_decoding_message_size(limits::MESSAGE_BYTES);
         let router = Server::builder()
-            .layer(Door::new(front.clone(), in_flight))
+            .layer(Door::new(front.clone(), kv, in_flight))
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
-            .add_service(
-                KvServer::new(KvService(front.clone()))
-                    .max_decoding_message_size(limits::MESSAGE_BYTES),
-            )
             .add_service(WatchServer::new(WatchService(front.clone())))
             .add_service(LeaseServer::new(LeaseService(front.clone())))
             .add_service(LockServer::new(LockService(front.clone())))
