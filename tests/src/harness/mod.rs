@@ -2,11 +2,13 @@
 //!
 //! [`Cluster`] is `kvd` processes with SIGKILL, SIGSTOP and restart. Their network is plain
 //! loopback, or a [`Fabric`] of proxies that can be cut, slowed and spoilt without root, or
-//! network [namespaces](netns) where root allows it. [`reaper`] sees to it that nothing outlives
-//! a test, and [`Folder`] that a failed one leaves its evidence.
+//! network [namespaces](netns) where root allows it. [`Etcd`] is real etcd, to compare with.
+//! [`reaper`] sees to it that nothing outlives a test, and [`Folder`] that a failed one leaves its
+//! evidence.
 
 pub mod binaries;
 pub mod cluster;
+pub mod etcd;
 pub mod fabric;
 pub mod folder;
 pub mod netns;
@@ -19,6 +21,7 @@ pub mod turn;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterOptions, Network};
+pub use etcd::{Etcd, EtcdOptions};
 pub use fabric::Fabric;
 pub use folder::Folder;
 pub use process::Process;
