@@ -2,6 +2,11 @@
 //!
 //! Few keys, so that operations meet. Where etcd's own order among equals is accidental (it sorts
 //! unstably from thirteen entries on), a range is kept smaller than that.
+//!
+//! Left out on purpose: a transaction that puts a key and also deletes from some key to the very
+//! end. etcd takes the end `\0` of such a deletion for the key `\0`, misses that both touch a key,
+//! and changes it twice in one revision; ours refuses it as any other duplicate. And leases between
+//! the longest of ours and the 285 years that are etcd's.
 
 use etcd_client::proto::{
     PbCompactionRequest, PbCompare, PbCompareTarget, PbDeleteRequest, PbLeaseGrantRequest,
@@ -45,7 +50,7 @@ impl Generator {
     fn change(&mut self, now: i64) -> Operation {
         match self.random.random_range(0..1000) {
             0..450 => Operation::Put(self.put()),
-            450..600 => Operation::Delete(self.delete()),
+            450..600 => Operation::Delete(self.delete_much()),
             600..860 => Operation::Txn(self.txn(now, 2)),
             860..862 => Operation::Txn(self.huge_txn()),
             862..870 => Operation::Compact(self.compaction(now)),
@@ -82,10 +87,17 @@ impl Generator {
         }
     }
 
+    fn delete_much(&mut self) -> PbDeleteRequest {
+        let mut delete = self.delete();
+        if self.once_in(50) {
+            (delete.key, delete.range_end) = all();
+        }
+        delete
+    }
+
     fn delete(&mut self) -> PbDeleteRequest {
         let (key, range_end) = match self.random.random_range(0..100) {
             0..70 => (self.key(), Vec::new()),
-            70..72 => all(),
             _ => self.few(),
         };
         PbDeleteRequest {
@@ -126,7 +138,7 @@ impl Generator {
             sort_order,
             sort_target: if self.once_in(100) { 9 } else { sort_target },
             serializable: self.once_in(4),
-            keys_only: self.once_in(5),
+            keys_only: false,
             count_only: self.once_in(8),
             min_mod_revision: self.bound(now),
             max_mod_revision: self.bound(now),
@@ -217,7 +229,8 @@ impl Generator {
             target: target as i32,
             key,
             range_end,
-            target_union: Some(union),
+            // Without one, a key is compared with 0 or nothing.
+            target_union: (!self.once_in(50)).then_some(union),
         }
     }
 
@@ -240,7 +253,6 @@ impl Generator {
         PbLeaseGrantRequest {
             ttl: match self.random.random_range(0..20) {
                 0 => LONGEST_SECONDS + 1,
-                1 => LONGEST_SECONDS,
                 _ => self.random.random_range(1_000..100_000),
             },
             id: if self.once_in(20) { 0 } else { self.lease() },
@@ -332,7 +344,7 @@ fn all() -> (Vec<u8>, Vec<u8>) {
     (vec![0], vec![0])
 }
 
-/// What both sides are told, or hold anyway, to be the most operations of a transaction.
-pub const LARGEST_TXN: usize = 512;
+/// The most operations in a list of a transaction, by etcd's default.
+const LARGEST_TXN: usize = 128;
 /// The longest lease that etcd grants.
 const LONGEST_SECONDS: i64 = 9_000_000_000;

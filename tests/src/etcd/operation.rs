@@ -87,6 +87,11 @@ impl Operation {
         matches!(self, Self::Range(_) | Self::TimeToLive(_) | Self::Leases(_))
     }
 
+    /// Whether a node answers it from what it has applied itself.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Range(range) if range.serializable)
+    }
+
     /// Sends it to a side whose revisions begin after `base`.
     pub async fn send(&self, channel: &Channel, base: i64) -> Result<Answer, Refusal> {
         match self.at(base) {

@@ -14,6 +14,7 @@ use holdfast_client::{Client, ClientOptions, Context, Role};
 use rustix::process::Signal;
 
 use super::{Fabric, Folder, Process, Turn, binaries, netns::Namespaces, ports, wait};
+use crate::etcd::Endpoints;
 
 /// What kind of cluster.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct ClusterOptions {
     pub nodes: usize,
     /// How they are joined.
     pub network: Network,
+    /// Whether each node serves etcd's clients, too.
+    pub etcd: bool,
     /// Settings of `node.toml` that differ from the defaults, as `name = value`.
     pub settings: Vec<(&'static str, String)>,
     /// Environment of every node.
@@ -48,6 +51,7 @@ impl Default for ClusterOptions {
         Self {
             nodes: 3,
             network: Network::Loopback,
+            etcd: false,
             settings: Vec::new(),
             environment: Vec::new(),
             seed: 0,
@@ -75,6 +79,8 @@ struct Node {
     http: String,
     /// Of this node alone, beside the cluster's.
     environment: Vec<(&'static str, String)>,
+    /// Where it listens for etcd's clients, and where they reach it.
+    etcd: [String; 2],
     process: Option<Process>,
 }
 
@@ -157,6 +163,16 @@ impl Cluster {
     /// Where a node serves metrics and its health.
     pub fn http(&self, node: usize) -> &str {
         &self.nodes[node].http
+    }
+
+    /// How etcd's clients reach it, as its operator.
+    pub fn etcd(&self) -> anyhow::Result<Endpoints> {
+        ensure!(self.options.etcd, "the test asked for no etcd front");
+        let url = |node: &Node| format!("https://{}", node.etcd[1]);
+        Ok(Endpoints {
+            urls: self.nodes.iter().map(url).collect(),
+            papers: Some(self.context()?),
+        })
     }
 
     /// The output of a node.
@@ -322,24 +338,30 @@ impl Cluster {
 
     async fn add(&mut self, place: usize, role: Role) -> anyhow::Result<()> {
         let name = format!("n{}", place + 1);
-        let [inner, outer, http] = ports::free();
-        let (listen, advertise, http) = match &self.namespaces {
+        let [inner, outer, http, etcd_inner, etcd_outer] = ports::free();
+        let (listen, advertise, http, etcd) = match &self.namespaces {
             Some(namespaces) => {
                 let address = namespaces.address(place);
                 (
                     format!("{address}:7101"),
                     format!("{address}:7101"),
                     format!("{address}:7201"),
+                    [format!("{address}:7301"), format!("{address}:7301")],
                 )
             }
             None => {
-                let advertised = if self.fabric.is_some() { outer } else { inner };
+                let proxied = |outer, inner| match self.fabric {
+                    Some(_) => outer,
+                    None => inner,
+                };
                 let at = |port: u16| format!("127.0.0.1:{port}");
-                (at(inner), at(advertised), at(http))
+                let etcd = [at(etcd_inner), at(proxied(etcd_outer, etcd_inner))];
+                (at(inner), at(proxied(outer, inner)), at(http), etcd)
             }
         };
         if let Some(fabric) = &self.fabric {
             fabric.serve(place, outer, inner)?;
+            fabric.serve(place, etcd_outer, etcd_inner)?;
         }
         let dir = self.folder.join(&name);
         let node = Node {
@@ -349,6 +371,7 @@ impl Cluster {
             advertise,
             http,
             environment: Vec::new(),
+            etcd,
             process: None,
         };
         self.nodes.push(node);
@@ -368,6 +391,9 @@ impl Cluster {
             .arg(&node.dir)
             .args(["--name", &node.name, "--listen", &node.listen])
             .args(["--advertise", &node.advertise, "--http", &node.http]);
+        if self.options.etcd {
+            command.args(["--etcd-listen", &node.etcd[0]]);
+        }
         succeed(&mut command)?;
         self.configure(place)?;
         self.run(place)?;
