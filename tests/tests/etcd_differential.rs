@@ -6,8 +6,15 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::Context as _;
+use etcd_client::proto::PbPutRequest;
 use holdfast_tests::{
-    etcd::differential::{Pair, Side},
+    etcd::{
+        Endpoints,
+        differential::{Pair, Side},
+        operation::Operation,
+        watchers::{Spec, Watchers},
+        watching,
+    },
     harness::{Cluster, ClusterOptions, Etcd, EtcdOptions},
     scenario,
 };
@@ -34,6 +41,81 @@ async fn two_etcds_answer_the_same() -> anyhow::Result<()> {
     let other_side = Side::connect("other", &other.endpoints()).await?;
     let mut pair = Pair::new(one_side, other_side).await?;
     compare(&mut pair, 5_000).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_on_etcd_and_on_our_front_see_the_same() -> anyhow::Result<()> {
+    let options = ClusterOptions {
+        etcd: true,
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start_with(options).await?;
+    let etcd = etcd().await?;
+    let (theirs, ours) = (etcd.endpoints(), cluster.etcd()?);
+    let theirs_side = Side::connect("etcd", &theirs).await?;
+    let ours_side = Side::connect("kvd", &ours).await?;
+    let mut pair = Pair::new(theirs_side, ours_side).await?;
+    watch(&mut pair, [&theirs, &ours], 40).await?;
+    large_values(&mut pair, [&theirs, &ours]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_on_two_etcds_see_the_same() -> anyhow::Result<()> {
+    let (one, other) = (etcd().await?, etcd().await?);
+    let (one, other) = (one.endpoints(), other.endpoints());
+    let one_side = Side::connect("one", &one).await?;
+    let other_side = Side::connect("other", &other).await?;
+    let mut pair = Pair::new(one_side, other_side).await?;
+    watch(&mut pair, [&one, &other], 10).await?;
+    large_values(&mut pair, [&one, &other]).await
+}
+
+async fn watch(pair: &mut Pair, endpoints: [&Endpoints; 2], rounds: usize) -> anyhow::Result<()> {
+    let first = scenario::seed();
+    for seed in first..first + 3 {
+        let began = Instant::now();
+        println!("HOLDFAST_SEED={seed}");
+        let events = watching::compare(pair, endpoints, seed, rounds).await?;
+        println!("{rounds} rounds, {events} events in {:?}", began.elapsed());
+        anyhow::ensure!(events > rounds, "only {events} events were compared");
+    }
+    Ok(())
+}
+
+/// More than one response holds, from the past, in fragments or in whole.
+async fn large_values(pair: &mut Pair, endpoints: [&Endpoints; 2]) -> anyhow::Result<()> {
+    let bases = pair.begin_anew().await?;
+    let put = |letter: u8| {
+        Operation::Put(PbPutRequest {
+            key: b"large".to_vec(),
+            value: vec![letter; 700 << 10],
+            ..PbPutRequest::default()
+        })
+    };
+    let puts: Vec<Operation> = (b'a'..b'e').map(put).collect();
+    let now = pair.change(&puts).await?;
+    for fragment in [true, false] {
+        let spec = Spec {
+            key: b"large".to_vec(),
+            start: 1,
+            prev_kv: false,
+            fragment,
+            ..Spec::default()
+        };
+        let mut seen = Vec::new();
+        for (endpoints, base) in endpoints.iter().zip(bases) {
+            let mut watchers = Watchers::open(endpoints, base, 1, &spec).await?;
+            watchers.catch_up(now).await?;
+            seen.push(watchers.seen());
+        }
+        let events = seen[0][&0].events.len();
+        anyhow::ensure!(
+            events == puts.len(),
+            "{events} events, fragments: {fragment}"
+        );
+        anyhow::ensure!(seen[0] == seen[1], "not alike, fragments: {fragment}");
+    }
+    Ok(())
 }
 
 /// In portions of a seed each; all kinds of answers must have been seen.

@@ -67,11 +67,6 @@ impl Side {
         })
     }
 
-    /// Its revision when the comparison began.
-    pub fn base(&self) -> i64 {
-        self.base
-    }
-
     /// Asks over the connection of this number; the answer is normalised.
     async fn ask(&self, operation: &Operation, number: u64) -> Result<Answer, Refusal> {
         let place = usize::try_from(number).unwrap_or(0) % self.channels.len();
@@ -171,6 +166,25 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    /// Empties both; gives their revisions, which count as 0 from now on.
+    pub async fn begin_anew(&mut self) -> anyhow::Result<[i64; 2]> {
+        self.reset().await?;
+        Ok([self.sides[0].base, self.sides[1].base])
+    }
+
+    /// Changes both, and returns the newest revision, relative.
+    pub async fn change(&mut self, operations: &[Operation]) -> anyhow::Result<i64> {
+        let played = self.play(operations).await;
+        played.map_err(|mismatch| anyhow::anyhow!("answered differently: {mismatch:?}"))
+    }
+
+    /// Compacts both.
+    pub async fn compact(&mut self, revision: i64) -> anyhow::Result<()> {
+        let physical = true;
+        let compaction = Operation::Compact(PbCompactionRequest { revision, physical });
+        self.change(&[compaction]).await.map(|_| ())
     }
 
     /// How often each kind of operation had each outcome, so far.

@@ -47,6 +47,15 @@ impl Generator {
         burst
     }
 
+    /// A few changes, and no compaction.
+    pub fn changes(&mut self, now: i64) -> Vec<Operation> {
+        let changes = self.random.random_range(1..12);
+        (0..changes)
+            .map(|_| self.change(now))
+            .filter(|operation| !matches!(operation, Operation::Compact(_)))
+            .collect()
+    }
+
     fn change(&mut self, now: i64) -> Operation {
         match self.random.random_range(0..1000) {
             0..450 => Operation::Put(self.put()),
@@ -138,7 +147,7 @@ impl Generator {
             sort_order,
             sort_target: if self.once_in(100) { 9 } else { sort_target },
             serializable: self.once_in(4),
-            keys_only: false,
+            keys_only: self.once_in(5),
             count_only: self.once_in(8),
             min_mod_revision: self.bound(now),
             max_mod_revision: self.bound(now),
