@@ -79,7 +79,7 @@ impl Side {
             let revocation = Operation::Revoke(PbLeaseRevokeRequest { id });
             revocation.send(&self.channels[place], 0).await?;
         }
-        Ok(normal::answer(answer, self.base))
+        Ok(normal::answer(operation, answer, self.base))
     }
 
     /// Empties it: no key, no lease, and nothing to be read from before.

@@ -174,7 +174,10 @@ impl Generator {
                     45..65 => PbTxnOpRequest::RequestDeleteRange(self.delete()),
                     65..80 if depth > 0 => PbTxnOpRequest::RequestTxn(self.txn(now, depth - 1)),
                     80..81 => return PbTxnRequestOp { request: None },
-                    _ => PbTxnOpRequest::RequestRange(self.range(now)),
+                    _ => PbTxnOpRequest::RequestRange(PbRangeRequest {
+                        keys_only: false, // see normal.rs
+                        ..self.range(now)
+                    }),
                 };
                 PbTxnRequestOp {
                     request: Some(request),

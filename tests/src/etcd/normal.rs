@@ -1,22 +1,25 @@
 //! Answers with all taken out that two stores may rightly say differently.
 //!
 //! That is: who answered (cluster, member, term), at which revision the store stood when the
-//! comparison began, how many seconds a lease has left, and the order where etcd promises none.
-//! All else must be equal to the letter.
+//! comparison began, how many seconds a lease has left, and the order where etcd promises none; and
+//! the leases of keys that are asked for without their values, which etcd left out with 3.7. All else must be equal to the letter.
 
 use etcd_client::proto::{
     PbEvent, PbKeyValue, PbResponseHeader, PbResponseOp, PbTxnOpResponse, PbTxnResponse,
 };
 
-use super::operation::Answer;
+use super::operation::{Answer, Operation};
 
 /// The answer of a side whose revisions begin after `base`.
-pub fn answer(answer: Answer, base: i64) -> Answer {
+pub fn answer(asked: &Operation, answer: Answer, base: i64) -> Answer {
     let mut normal = answer;
     match &mut normal {
         Answer::Range(it) => {
             header(&mut it.header, base);
             pairs(&mut it.kvs, base);
+            if matches!(asked, Operation::Range(range) if range.keys_only) {
+                it.kvs.iter_mut().for_each(|pair| pair.lease = 0);
+            }
         }
         Answer::Put(it) => {
             header(&mut it.header, base);

@@ -41,7 +41,7 @@ pub async fn compare(
         filters: Vec::new(),
         prev_kv: true,
         fragment: false,
-        id: 0,
+        id: FIRST_ID,
     };
     let (mut left, mut right) = try_join(
         Watchers::open(left, bases[0], STREAMS, &all),
@@ -187,7 +187,7 @@ impl Play {
             2 => vec![WatchFilterType::NoPut, WatchFilterType::NoDelete],
             _ => Vec::new(),
         };
-        let named = i64::try_from(number).unwrap_or(0) + 1_000;
+        let named = i64::try_from(number).unwrap_or(0) + FIRST_ID;
         Spec {
             key,
             range_end,
@@ -197,12 +197,14 @@ impl Play {
             fragment: self.random.random(),
             id: match self.random.random_range(0..10) {
                 0..5 => 0,
-                5 => named - 1, // perhaps another's
+                5 => FIRST_ID, // taken
                 _ => named,
             },
         }
     }
 }
 
+/// The id of the first watch of each stream, which lives as long as the comparison.
+const FIRST_ID: i64 = 1_000;
 /// Of each side.
 const STREAMS: usize = 3;

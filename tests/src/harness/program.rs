@@ -70,24 +70,29 @@ pub async fn kvctl_with_input(context: &Path, arguments: &[&str], input: &[u8]) 
     let mut command = Command::new(binaries::kvctl());
     command.env("HOLDFAST_CONTEXT", context).args(arguments);
     command.stdin(std::fs::File::open(file).expect("the input opens"));
-    run_as_it_is(&mut command).await
+    run_as_it_is(&mut command, PATIENCE).await
 }
 
 /// Runs a program to its end; kills it and panics if that takes more than a minute.
 pub async fn run(command: &mut Command) -> Ran {
-    run_as_it_is(command.stdin(Stdio::null())).await
+    run_for(command, PATIENCE).await
 }
 
-async fn run_as_it_is(command: &mut Command) -> Ran {
+/// The same with another patience.
+pub async fn run_for(command: &mut Command, patience: Duration) -> Ran {
+    run_as_it_is(command.stdin(Stdio::null()), patience).await
+}
+
+async fn run_as_it_is(command: &mut Command, patience: Duration) -> Ran {
     let ended = command
         // What the developer's own shell has set must not matter.
         .env_remove("HOLDFAST_LOG")
         .env("NO_COLOR", "1")
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(PATIENCE, ended)
+    let output = tokio::time::timeout(patience, ended)
         .await
-        .unwrap_or_else(|_| panic!("{command:?} did not end within {PATIENCE:?}"))
+        .unwrap_or_else(|_| panic!("{command:?} did not end within {patience:?}"))
         .with_context(|| format!("running {command:?}"))
         .expect("the program is there");
     Ran {
