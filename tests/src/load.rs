@@ -6,20 +6,20 @@
 use std::{collections::HashMap, time::Duration};
 
 use anyhow::Context as _;
-use holdfast_client::{
-    Client, ClientOptions, Context, DeleteOptions, Expected, Key, KeyRange, Operation, PutOptions,
-    RangeOptions, ReadError, Revision, Transaction, Value, WriteError,
-};
+use holdfast_client::{Client, ClientOptions, Context, Value};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     checker::{self, watches::RANGE},
+    etcd::Endpoints,
     history::{Answer, Call, Event, History, Recorder, note},
 };
 
 pub mod account;
+mod etcd;
 pub mod locks;
+mod sdk;
 pub mod watchers;
 
 /// How much of what.
@@ -58,6 +58,7 @@ impl Default for LoadOptions {
 /// Load that is under way.
 pub struct Load {
     context: Context,
+    etcd: Option<Endpoints>,
     options: LoadOptions,
     recorder: Recorder,
     stop: watch::Sender<Stage>,
@@ -75,11 +76,18 @@ enum Stage {
 }
 
 impl Load {
-    /// Sets them to work. Lines go to `recorder`.
-    pub fn start(context: &Context, recorder: Recorder, options: LoadOptions) -> Self {
+    /// Sets them to work. Lines go to `recorder`. With endpoints of `etcd`, those that read, write
+    /// and watch are clients of etcd.
+    pub fn start(
+        context: &Context,
+        etcd: Option<Endpoints>,
+        recorder: Recorder,
+        options: LoadOptions,
+    ) -> Self {
         let stop = watch::Sender::new(Stage::Running);
         let mut load = Self {
             context: context.clone(),
+            etcd,
             options: options.clone(),
             recorder,
             stop,
@@ -95,8 +103,11 @@ impl Load {
             load.clients.push(tokio::spawn(task));
         }
         for process in 0..options.watchers {
-            let task = watchers::watch(load.worker(WATCHERS + process));
-            load.watchers.push(tokio::spawn(task));
+            let worker = load.worker(WATCHERS + process);
+            load.watchers.push(match load.etcd.clone() {
+                Some(endpoints) => tokio::spawn(etcd::watch(worker, endpoints)),
+                None => tokio::spawn(watchers::watch(worker)),
+            });
         }
         load
     }
@@ -135,10 +146,14 @@ impl Load {
             watcher.await?.context("a watcher")?;
         }
         account::compare(&client, &changes).await?;
-        Ok(History {
+        let mut history = History {
             lines: self.recorder.lines(),
             changes,
-        })
+        };
+        if self.etcd.is_some() {
+            account::name_deletions(&mut history);
+        }
+        Ok(history)
     }
 
     /// Ends it and checks everything; a broken promise is an error that names seed and history.
@@ -167,6 +182,7 @@ impl Load {
         Worker {
             process,
             context: self.context.clone(),
+            etcd: self.etcd.clone(),
             options: self.options.clone(),
             recorder: self.recorder.clone(),
             stop: self.stop.subscribe(),
@@ -179,6 +195,7 @@ impl Load {
 struct Worker {
     process: u64,
     context: Context,
+    etcd: Option<Endpoints>,
     options: LoadOptions,
     recorder: Recorder,
     stop: watch::Receiver<Stage>,
@@ -186,7 +203,38 @@ struct Worker {
 }
 
 /// What a client last saw of a key: value and revision; none: not there.
-type Seen = Option<(String, Revision)>;
+type Seen = Option<(String, u64)>;
+
+/// A store as a worker uses it, through whichever client.
+trait Store {
+    /// Reads a key, linearizably.
+    async fn get(&mut self, key: &str) -> Result<Answer, Failure>;
+    /// Writes a key.
+    async fn put(&mut self, key: &str, value: &str, note: &str) -> Result<Answer, Failure>;
+    /// Writes a key that must be at a revision, or absent.
+    async fn compare_and_set(
+        &mut self,
+        key: &str,
+        expected: Option<u64>,
+        value: &str,
+        note: &str,
+    ) -> Result<Answer, Failure>;
+    /// Deletes a key.
+    async fn delete(&mut self, key: &str, note: &str) -> Result<Answer, Failure>;
+    /// Writes several keys in one transaction.
+    async fn put_many(
+        &mut self,
+        keys: &[String],
+        value: &str,
+        note: &str,
+    ) -> Result<Answer, Failure>;
+}
+
+/// Why a call was not answered.
+struct Failure {
+    may_have_happened: bool,
+    why: String,
+}
 
 impl Worker {
     fn connect(&self) -> anyhow::Result<Client> {
@@ -208,17 +256,31 @@ impl Worker {
         tokio::time::sleep(Duration::from_micros(micros)).await;
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
-        let client = self.connect()?;
+    async fn run(self) -> anyhow::Result<()> {
+        match &self.etcd {
+            Some(endpoints) => {
+                let first = usize::try_from(self.process)?;
+                let timeout = self.options.request_timeout;
+                let store = etcd::EtcdStore::new(endpoints.clone(), first, timeout);
+                self.work(store).await
+            }
+            None => {
+                let store = sdk::SdkStore(self.connect()?);
+                self.work(store).await
+            }
+        }
+    }
+
+    async fn work(mut self, mut store: impl Store) -> anyhow::Result<()> {
         let mut seen: HashMap<String, Seen> = HashMap::new();
         while !self.is_over() {
             let key = self.key();
             match self.random.random_range(0..100) {
-                0..40 => self.get(&client, key, &mut seen).await?,
-                40..70 => self.put(&client, key).await?,
-                70..85 => self.compare_and_set(&client, key, &mut seen).await?,
-                85..92 => self.delete(&client, key).await?,
-                _ => self.put_many(&client, key).await?,
+                0..40 => self.get(&mut store, key, &mut seen).await,
+                40..70 => self.put(&mut store, key).await,
+                70..85 => self.compare_and_set(&mut store, key, &mut seen).await,
+                85..92 => self.delete(&mut store, key).await,
+                _ => self.put_many(&mut store, key).await,
             }
             self.pause().await;
         }
@@ -229,33 +291,25 @@ impl Worker {
         format!("{RANGE}{}", self.random.random_range(0..self.options.keys))
     }
 
-    async fn get(
-        &self,
-        client: &Client,
-        key: String,
-        seen: &mut HashMap<String, Seen>,
-    ) -> anyhow::Result<()> {
-        let range = KeyRange::single(&Key::try_from(key.as_str())?);
+    async fn get(&self, store: &mut impl Store, key: String, seen: &mut HashMap<String, Seen>) {
         let operation = self.recorder.next_operation();
         self.invoke(operation, Call::Get { key: key.clone() });
-        let page = client.range(range, RangeOptions::default()).await;
-        let answer = page.map(|page| {
-            let found = page.entries.first();
-            let found = found.map(|entry| (text(entry.value.as_ref()), entry.modified));
-            seen.insert(key, found.clone());
-            let modified = found.as_ref().map_or(0, |(_, modified)| modified.get());
-            let value = found.map(|(value, _)| value);
-            Answer::Read {
-                value,
-                modified,
-                revision: page.revision,
-            }
+        let read = store.get(&key).await;
+        if let Ok(Answer::Read {
+            value, modified, ..
+        }) = &read
+        {
+            seen.insert(key, value.clone().map(|value| (value, *modified)));
+        }
+        // A read has no effect, whatever became of it.
+        let read = read.map_err(|failure| Failure {
+            may_have_happened: false,
+            ..failure
         });
-        self.returned_read(operation, answer);
-        Ok(())
+        self.returned(operation, read);
     }
 
-    async fn put(&self, client: &Client, key: String) -> anyhow::Result<()> {
+    async fn put(&self, store: &mut impl Store, key: String) {
         let operation = self.recorder.next_operation();
         let value = value_of(operation);
         self.invoke(
@@ -265,26 +319,18 @@ impl Worker {
                 value: value.clone(),
             },
         );
-        let options = PutOptions {
-            note: note(operation),
-            ..PutOptions::default()
-        };
-        let answer = client.put_with(key.as_str(), value, options).await;
-        let answer = answer.map(|done| Answer::Written {
-            revision: done.revision.get(),
-        });
-        self.returned_write(operation, answer);
-        Ok(())
+        let answer = store.put(&key, &value, &note(operation)).await;
+        self.returned(operation, answer);
     }
 
     async fn compare_and_set(
         &self,
-        client: &Client,
+        store: &mut impl Store,
         key: String,
         seen: &mut HashMap<String, Seen>,
-    ) -> anyhow::Result<()> {
+    ) {
         let Some(known) = seen.remove(&key) else {
-            return self.get(client, key, seen).await;
+            return self.get(store, key, seen).await;
         };
         let operation = self.recorder.next_operation();
         let value = value_of(operation);
@@ -296,61 +342,34 @@ impl Worker {
                 value: value.clone(),
             },
         );
-        let expected = known.map_or(Expected::Absent, |(_, revision)| Expected::At(revision));
-        let options = PutOptions {
-            expected: Some(expected),
-            note: note(operation),
-            ..PutOptions::default()
-        };
-        let answer = match client.put_with(key.as_str(), value, options).await {
-            Err(WriteError::Conflict { found, .. }) => Ok(Answer::Conflict {
-                found: found.map_or(0, Revision::get),
-            }),
-            other => other.map(|done| Answer::Written {
-                revision: done.revision.get(),
-            }),
-        };
-        self.returned_write(operation, answer);
-        Ok(())
+        let expected = known.map(|(_, revision)| revision);
+        let note = note(operation);
+        let answer = store.compare_and_set(&key, expected, &value, &note).await;
+        self.returned(operation, answer);
     }
 
-    async fn delete(&self, client: &Client, key: String) -> anyhow::Result<()> {
-        let range = KeyRange::single(&Key::try_from(key.as_str())?);
+    async fn delete(&self, store: &mut impl Store, key: String) {
         let operation = self.recorder.next_operation();
-        self.invoke(operation, Call::Delete { key });
-        let options = DeleteOptions {
-            note: note(operation),
-            ..DeleteOptions::default()
-        };
-        let answer = client
-            .delete_range(range, options)
-            .await
-            .map(|done| Answer::Deleted {
-                existed: done.deleted > 0,
-                revision: done.revision.map_or(0, Revision::get),
-            });
-        self.returned_write(operation, answer);
-        Ok(())
+        self.invoke(operation, Call::Delete { key: key.clone() });
+        let answer = store.delete(&key, &note(operation)).await;
+        self.returned(operation, answer);
     }
 
-    async fn put_many(&mut self, client: &Client, key: String) -> anyhow::Result<()> {
+    async fn put_many(&mut self, store: &mut impl Store, key: String) {
         let mut keys = vec![key, self.key()];
         keys.sort();
         keys.dedup();
         let operation = self.recorder.next_operation();
         let value = value_of(operation);
-        let mut transaction = Transaction::new();
-        for key in &keys {
-            let key = Key::try_from(key.as_str())?;
-            transaction = transaction.then(Operation::put(&key, value.clone()));
-        }
-        self.invoke(operation, Call::PutMany { keys, value });
-        let answer = client.transact(transaction, &note(operation)).await;
-        let answer = answer.map(|done| Answer::Written {
-            revision: done.revision,
-        });
-        self.returned_write(operation, answer);
-        Ok(())
+        self.invoke(
+            operation,
+            Call::PutMany {
+                keys: keys.clone(),
+                value: value.clone(),
+            },
+        );
+        let answer = store.put_many(&keys, &value, &note(operation)).await;
+        self.returned(operation, answer);
     }
 
     fn invoke(&self, operation: u64, call: Call) {
@@ -358,29 +377,14 @@ impl Worker {
             .record(self.process, Event::Invoke { operation, call });
     }
 
-    fn returned_read(&self, operation: u64, answer: Result<Answer, ReadError>) {
+    fn returned(&self, operation: u64, answer: Result<Answer, Failure>) {
         let event = match answer {
             Ok(answer) => Event::Ok { operation, answer },
-            // A read has no effect, whatever became of it.
-            Err(error) => Event::Fail {
-                operation,
-                why: error.to_string(),
-            },
-        };
-        self.recorder.record(self.process, event);
-    }
-
-    fn returned_write(&self, operation: u64, answer: Result<Answer, WriteError>) {
-        let event = match answer {
-            Ok(answer) => Event::Ok { operation, answer },
-            Err(error) if error.may_have_happened() => Event::Unknown {
-                operation,
-                why: error.to_string(),
-            },
-            Err(error) => Event::Fail {
-                operation,
-                why: error.to_string(),
-            },
+            Err(Failure {
+                may_have_happened: true,
+                why,
+            }) => Event::Unknown { operation, why },
+            Err(Failure { why, .. }) => Event::Fail { operation, why },
         };
         self.recorder.record(self.process, event);
     }
@@ -388,17 +392,19 @@ impl Worker {
 
 /// The value that operation `number` writes.
 fn value_of(number: u64) -> String {
-    format!("value {number}")
+    format!("{VALUE}{number}")
 }
 
-/// The text of a value that a worker wrote.
+/// The text of a value that a worker wrote. What etcd's clients write are bytes.
 fn text(value: Option<&Value>) -> String {
     match value {
         Some(Value::Text(text)) => text.to_string(),
+        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         other => format!("not a text: {other:?}"),
     }
 }
 
+const VALUE: &str = "value ";
 const LOCKERS: u64 = 1_000;
 const WATCHERS: u64 = 2_000;
 const FAULTS: u64 = 3_000;

@@ -33,7 +33,8 @@ impl Scene {
     }
 }
 
-/// Runs `act` under load, once or for the soak time, and checks the whole history.
+/// Runs `act` under load, once or for the soak time, and checks the whole history. If the nodes
+/// serve etcd's clients, the load comes from those.
 ///
 /// Panics if a promise was broken, with the seed and where the history and the logs are.
 pub async fn run(
@@ -79,7 +80,8 @@ async fn play(
     let started = async {
         let recorder = Recorder::create(&cluster.folder().join("history.jsonl"))?;
         let load = LoadOptions { seed, ..load };
-        let load = Load::start(&cluster.context()?, recorder, load);
+        let etcd = cluster.etcd().ok();
+        let load = Load::start(&cluster.context()?, etcd, recorder, load);
         anyhow::Ok((load, cluster.client().await?))
     };
     let (load, client) = match started.await {

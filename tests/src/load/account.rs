@@ -8,8 +8,8 @@ use holdfast_client::{
     WatchOptions,
 };
 
-use super::text;
-use crate::history::Change;
+use super::{VALUE, text};
+use crate::history::{self, Call, Change, Event, History};
 
 /// All changes up to the newest revision. The load must be over.
 pub async fn read(client: &Client) -> anyhow::Result<Vec<Change>> {
@@ -75,10 +75,43 @@ pub async fn compare(client: &Client, changes: &[Change]) -> anyhow::Result<()> 
 /// A change as a watch delivers it.
 pub fn change(event: &WatchEvent) -> Change {
     let entry = &event.entry;
+    let value = (event.kind == EventKind::Put).then(|| text(entry.value.as_ref()));
     Change {
         revision: entry.modified.get(),
         key: entry.key.to_string(),
-        value: (event.kind == EventKind::Put).then(|| text(entry.value.as_ref())),
-        note: entry.note.clone(),
+        note: note_or(&entry.note, value.as_deref()),
+        value,
+    }
+}
+
+/// etcd's clients leave no note, but the value that one writes names its operation, too.
+pub fn note_or(note: &str, value: Option<&str>) -> String {
+    let number = value.and_then(|value| value.strip_prefix(VALUE)?.parse().ok());
+    match number {
+        Some(number) if note.is_empty() => history::note(number),
+        _ => note.to_owned(),
+    }
+}
+
+/// A deletion by a client of etcd has neither note nor value: its operation is the one that was
+/// told its revision and asked for its key, if there is one.
+pub fn name_deletions(history: &mut History) {
+    let mut deletions = BTreeMap::new();
+    for operation in history.operations() {
+        if let (Call::Delete { key }, Some(revision)) = (&operation.call, operation.revision()) {
+            deletions.insert((revision, key.clone()), operation.number);
+        }
+    }
+    let name = |change: &mut Change| {
+        let known = deletions.get(&(change.revision, change.key.clone()));
+        if let Some(&number) = known.filter(|_| change.value.is_none() && change.note.is_empty()) {
+            change.note = history::note(number);
+        }
+    };
+    history.changes.iter_mut().for_each(name);
+    for line in &mut history.lines {
+        if let Event::Delivered { changes, .. } = &mut line.event {
+            changes.iter_mut().for_each(name);
+        }
     }
 }
