@@ -122,6 +122,10 @@ impl Watchers {
     pub async fn reconnect(&mut self, stream: usize, connection: usize) -> anyhow::Result<()> {
         let mut living: Vec<usize> = self.living().into_iter().collect();
         living.retain(|number| self.watchers[number].stream == stream);
+        for watcher in self.watchers.values_mut() {
+            // Its id may be another's on the new stream.
+            watcher.released |= watcher.stream == stream;
+        }
         let mut again = |number: usize| {
             let watcher = self.watchers.get_mut(&number).expect("it lives");
             let next = watcher.next;
