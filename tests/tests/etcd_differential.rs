@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::Context as _;
-use etcd_client::proto::PbPutRequest;
+use etcd_client::proto::{PbLeaseGrantRequest, PbPutRequest};
 use holdfast_tests::{
     etcd::{
         Endpoints,
@@ -56,6 +56,7 @@ async fn watches_on_etcd_and_on_our_front_see_the_same() -> anyhow::Result<()> {
     let ours_side = Side::connect("kvd", &ours).await?;
     let mut pair = Pair::new(theirs_side, ours_side).await?;
     watch(&mut pair, [&theirs, &ours], 40).await?;
+    expiry(&mut pair, [&theirs, &ours]).await?;
     large_values(&mut pair, [&theirs, &ours]).await
 }
 
@@ -67,6 +68,7 @@ async fn watches_on_two_etcds_see_the_same() -> anyhow::Result<()> {
     let other_side = Side::connect("other", &other).await?;
     let mut pair = Pair::new(one_side, other_side).await?;
     watch(&mut pair, [&one, &other], 10).await?;
+    expiry(&mut pair, [&one, &other]).await?;
     large_values(&mut pair, [&one, &other]).await
 }
 
@@ -79,6 +81,39 @@ async fn watch(pair: &mut Pair, endpoints: [&Endpoints; 2], rounds: usize) -> an
         println!("{rounds} rounds, {events} events in {:?}", began.elapsed());
         anyhow::ensure!(events > rounds, "only {events} events were compared");
     }
+    Ok(())
+}
+
+/// A lease that nobody keeps alive ends by itself, and its keys with it, in one revision.
+async fn expiry(pair: &mut Pair, endpoints: [&Endpoints; 2]) -> anyhow::Result<()> {
+    let bases = pair.begin_anew().await?;
+    let put = |key: &str| {
+        Operation::Put(PbPutRequest {
+            key: key.into(),
+            lease: 1,
+            ..PbPutRequest::default()
+        })
+    };
+    let grant = Operation::Grant(PbLeaseGrantRequest { id: 1, ttl: 2 });
+    let now = pair
+        .change(&[grant, put("leased/a"), put("leased/b")])
+        .await?;
+    let spec = Spec {
+        key: b"leased/".to_vec(),
+        range_end: b"leased0".to_vec(),
+        start: 1,
+        prev_kv: true,
+        ..Spec::default()
+    };
+    let mut seen = Vec::new();
+    for (endpoints, base) in endpoints.iter().zip(bases) {
+        let mut watchers = Watchers::open(endpoints, base, 1, &spec).await?;
+        watchers.catch_up(now + 1).await?;
+        seen.push(watchers.seen());
+    }
+    let events = seen[0][&0].events.len();
+    anyhow::ensure!(events == 4, "two puts and two deletions, not {events}");
+    anyhow::ensure!(seen[0] == seen[1], "leases end otherwise: {seen:?}");
     Ok(())
 }
 
