@@ -1,6 +1,6 @@
 //! The same watches on two stores while the same changes are made to both: they must see the same.
 
-use anyhow::ensure;
+use anyhow::bail;
 use etcd_client::{WatchFilterType, proto::PbPutRequest};
 use futures::future::try_join;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -11,7 +11,7 @@ use super::{
     generate::Generator,
     operation::Operation,
     readable::readable,
-    watchers::{Spec, Watchers},
+    watchers::{Seen, Spec, Watchers},
 };
 
 /// Plays `rounds` rounds of changes, with watches that are opened in the past, in the future, at
@@ -52,36 +52,37 @@ pub async fn compare(
         play.round(pair, &mut left, &mut right).await?;
         let (one, other) = (left.seen(), right.seen());
         for (number, seen) in &one {
-            let counterpart = &other[number];
-            let differs = seen
-                .events
-                .iter()
-                .zip(&counterpart.events)
-                .position(|(a, b)| a != b);
-            let shared = seen.events.len().min(counterpart.events.len());
-            let from = differs.unwrap_or(shared).saturating_sub(1);
-            ensure!(
-                seen == counterpart,
-                "seed {seed}, round {round}: watch {number} saw {} events and {}; from the {from}th:\n  {}\n  {}",
-                seen.events.len(),
-                counterpart.events.len(),
-                readable(&(
-                    seen.events.iter().skip(from).take(3).collect::<Vec<_>>(),
-                    &seen.ended
-                )),
-                readable(&(
-                    counterpart
-                        .events
-                        .iter()
-                        .skip(from)
-                        .take(3)
-                        .collect::<Vec<_>>(),
-                    &counterpart.ended
-                )),
-            );
+            if let Some(difference) = difference(seen, &other[number]) {
+                bail!("seed {seed}, round {round}: watch {number} {difference}");
+            }
         }
     }
     Ok(left.seen().values().map(|seen| seen.events.len()).sum())
+}
+
+/// What two watchers saw differently, and what they saw just before.
+fn difference(one: &Seen, other: &Seen) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    let shared = one.events.iter().zip(&other.events);
+    let alike = shared.take_while(|(one, other)| one == other).count();
+    let show = |seen: &Seen| {
+        let events: Vec<_> = seen
+            .events
+            .iter()
+            .skip(alike.saturating_sub(1))
+            .take(3)
+            .collect();
+        readable(&(events, &seen.ended))
+    };
+    Some(format!(
+        "saw {} events and {}, alike up to the {alike}th; from that on\n  {}\n  {}",
+        one.events.len(),
+        other.events.len(),
+        show(one),
+        show(other),
+    ))
 }
 
 struct Play {
