@@ -1,6 +1,9 @@
 //! The store's own account: every change it committed, read from it when the load is over.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
+    time::Duration,
+};
 
 use anyhow::{bail, ensure};
 use holdfast_client::{
@@ -9,7 +12,7 @@ use holdfast_client::{
 };
 
 use super::{VALUE, text};
-use crate::history::{self, Call, Change, Event, History};
+use crate::history::{self, Call, Change, Event, History, Outcome};
 
 /// All changes up to the newest revision. The load must be over.
 pub async fn read(client: &Client) -> anyhow::Result<Vec<Change>> {
@@ -93,13 +96,42 @@ pub fn note_or(note: &str, value: Option<&str>) -> String {
     }
 }
 
-/// A deletion by a client of etcd has neither note nor value: its operation is the one that was
-/// told its revision and asked for its key, if there is one.
+/// A deletion by a client of etcd has neither note nor value. Its operation is the one that was told
+/// its revision; or else, of those that asked for the key's deletion and were told nothing, the one
+/// that asked first: if the tombstones can be explained at all, then so.
 pub fn name_deletions(history: &mut History) {
     let mut deletions = BTreeMap::new();
+    let mut unanswered: BTreeMap<String, VecDeque<u64>> = BTreeMap::new();
     for operation in history.operations() {
-        if let (Call::Delete { key }, Some(revision)) = (&operation.call, operation.revision()) {
-            deletions.insert((revision, key.clone()), operation.number);
+        let revision = operation.revision();
+        let Call::Delete { key } = operation.call else {
+            continue;
+        };
+        match (revision, operation.outcome) {
+            (Some(revision), _) => {
+                deletions.insert((revision, key), operation.number);
+            }
+            (None, Outcome::Unknown(_)) => {
+                unanswered
+                    .entry(key)
+                    .or_default()
+                    .push_back(operation.number);
+            }
+            (None, _) => {}
+        }
+    }
+    for change in history
+        .changes
+        .iter()
+        .filter(|change| change.value.is_none())
+    {
+        let at = (change.revision, change.key.clone());
+        if let Entry::Vacant(nobody) = deletions.entry(at)
+            && let Some(first) = unanswered
+                .get_mut(&change.key)
+                .and_then(VecDeque::pop_front)
+        {
+            nobody.insert(first);
         }
     }
     let name = |change: &mut Change| {
@@ -113,5 +145,58 @@ pub fn name_deletions(history: &mut History) {
         if let Event::Delivered { changes, .. } = &mut line.event {
             changes.iter_mut().for_each(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Answer, Line};
+
+    #[test]
+    fn deletions_without_a_note_are_those_that_were_told_or_asked_for_first() {
+        let line = |at_ns, event| Line {
+            at_ns,
+            process: 0,
+            event,
+        };
+        let delete = |operation| Event::Invoke {
+            operation,
+            call: Call::Delete { key: "k".into() },
+        };
+        let unknown = |operation| Event::Unknown {
+            operation,
+            why: "no answer".into(),
+        };
+        let answer = Answer::Deleted {
+            existed: true,
+            revision: 5,
+        };
+        let tombstone = |revision| Change {
+            revision,
+            key: "k".into(),
+            value: None,
+            note: String::new(),
+        };
+        let mut history = History {
+            lines: vec![
+                line(1, delete(1)),
+                line(2, unknown(1)),
+                line(3, delete(2)),
+                line(
+                    4,
+                    Event::Ok {
+                        operation: 2,
+                        answer,
+                    },
+                ),
+                line(5, delete(3)),
+                line(6, unknown(3)),
+            ],
+            changes: vec![tombstone(5), tombstone(7)],
+        };
+        name_deletions(&mut history);
+        let named: Vec<_> = history.changes.iter().map(Change::operation).collect();
+        assert_eq!(named, [Some(2), Some(1)]);
     }
 }
