@@ -73,6 +73,7 @@ async fn a_learners_certificate_is_renewed_by_a_voter_and_stays_its_own() {
         listen: free_address(),
         advertise: None,
         http: None,
+        etcd: None,
         token: nodes.token(v1::Role::Learner).await.parse().unwrap(),
         patience: PATIENCE,
     };
