@@ -6,24 +6,22 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Context as _;
+
 use crate::report::{Report, Row, short};
 
-/// The chart of what was measured; what was not is left out.
-pub(crate) fn draw(report: &Report) -> String {
+/// The chart of a report that has everything.
+pub(crate) fn draw(report: &Report) -> anyhow::Result<String> {
     let mut body = String::new();
     let mut y = TOP;
     for (title, pairs) in SECTIONS {
-        let rows: Vec<(&str, &Row)> = pairs
-            .iter()
-            .filter_map(|(label, subject, name)| Some((*label, report.row(subject, name)?)))
-            .collect();
-        if rows.is_empty() {
-            continue;
-        }
         y += 34.0;
         text(&mut body, LEFT, y, "section", title);
         y += 14.0;
-        for (label, row) in rows {
+        for (label, subject, name) in pairs {
+            let row = report
+                .row(subject, name)
+                .with_context(|| format!("the chart shows {subject}, {name}: measure all"))?;
             pair(&mut body, y, label, row);
             y += STEP;
         }
@@ -31,7 +29,7 @@ pub(crate) fn draw(report: &Report) -> String {
     let height = y + 40.0;
     text(&mut body, LEFT, height - 20.0, "small", &report.machine);
     let titles = TITLES;
-    format!(
+    Ok(format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title description">
 {titles}
 <style>{STYLE}</style>
@@ -48,7 +46,7 @@ pub(crate) fn draw(report: &Report) -> String {
         LEFT + 18.0,
         LEFT + 92.0,
         LEFT + 110.0,
-    )
+    ))
 }
 
 /// Two bars, their figures, and the ratio.
@@ -123,13 +121,13 @@ const SECTIONS: [(&str, &[(&str, &str, &str)]); 2] = [
     (
         "Less is better",
         &[
-            ("A put of one client, median", "puts", "1 client: p50"),
+            ("A put of one client", "puts", "1 client: p50"),
             (
-                "A put seen by 100 watchers, median",
+                "A put until 100 watchers have it",
                 "fanout",
                 "each watcher: p50",
             ),
-            ("Leader killed: no puts for", "failover", "gap: median"),
+            ("Leader killed, until puts go on", "failover", "gap: median"),
             ("Memory of an idle member", "footprint", "memory, idle"),
         ],
     ),
@@ -164,3 +162,39 @@ text { font: 13px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-s
   .etcd { fill: #6e7681 }
 }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{pair::Side, report::Target, samples::Samples};
+
+    fn report() -> Report {
+        let mut report = Report::new("a <machine>".into());
+        for (_, pairs) in SECTIONS {
+            for (_, subject, name) in pairs {
+                let mut samples = Samples::default();
+                samples.push(Side::Etcd, 1_000.0);
+                samples.push(Side::Holdfast, 12_345.0);
+                report.add(subject, *name, "/s", samples, Target::None);
+            }
+        }
+        report
+    }
+
+    #[test]
+    fn each_pair_has_two_bars_in_proportion_and_its_ratio() {
+        let drawn = draw(&report()).unwrap();
+        let pairs: usize = SECTIONS.iter().map(|(_, pairs)| pairs.len()).sum();
+        assert_eq!(drawn.matches("width=\"400.0\"").count(), pairs);
+        assert_eq!(drawn.matches("width=\"32.4\"").count(), pairs);
+        assert_eq!(drawn.matches(">12.35×<").count(), pairs);
+        assert_eq!(drawn.matches(">12,345 /s<").count(), pairs);
+        assert!(drawn.contains("a &lt;machine&gt;"), "text is escaped");
+    }
+
+    #[test]
+    fn a_chart_with_a_hole_is_not_drawn() {
+        let missing = draw(&Report::new(String::new())).unwrap_err();
+        assert!(missing.to_string().contains("puts, 64 clients: rate"));
+    }
+}

@@ -46,3 +46,40 @@ pub(crate) fn disk_megabytes(folder: &Path) -> anyhow::Result<f64> {
 
 /// Linux counts a process's time for others in hundredths of a second, on every machine.
 const TICK_MILLIS: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_works_uses_time_and_no_more_than_its_threads_have() {
+        let own = [std::process::id()];
+        let before = processor_time(&own).unwrap();
+        let began = Instant::now();
+        let deadline = began + Duration::from_secs(30);
+        let used = loop {
+            let used = processor_time(&own).unwrap() - before;
+            if used >= Duration::from_millis(50) {
+                break used;
+            }
+            assert!(Instant::now() < deadline, "used {used:?}");
+        };
+        let threads = fs::read_dir("/proc/self/task").unwrap().count();
+        let most = (began.elapsed() + Duration::from_millis(2 * TICK_MILLIS)) * threads as u32;
+        assert!(used <= most, "{used:?} in {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_folder_takes_the_blocks_of_all_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(folder.path().join("inner/file"), vec![1; 1 << 20]).unwrap();
+        fs::File::open(folder.path().join("inner/file"))
+            .and_then(|file| file.sync_all())
+            .unwrap();
+        let megabytes = disk_megabytes(folder.path()).unwrap();
+        assert!((1.0..1.2).contains(&megabytes), "{megabytes}");
+    }
+}

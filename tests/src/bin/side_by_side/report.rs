@@ -109,8 +109,8 @@ impl Report {
         let ratio = rounds.ratio();
         let met = target.is_met(ratio);
         let wanted = match target {
-            Target::AtMost(most) => format!("<= {most}"),
-            Target::AtLeast(least) => format!(">= {least}"),
+            Target::AtMost(most) => format!("<= {}", short(most)),
+            Target::AtLeast(least) => format!(">= {}", short(least)),
             Target::None => String::new(),
         };
         let verdict = match met {
