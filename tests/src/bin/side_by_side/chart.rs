@@ -94,8 +94,11 @@ fn with_thousands(value: f64) -> String {
     grouped
 }
 
-/// What is shown: a label, and the subject and name of its row.
-const SECTIONS: [(&str, &[(&str, &str, &str)]); 2] = [
+/// A label, and the subject and name of the row that it stands for.
+type Pair = (&'static str, &'static str, &'static str);
+
+/// What is shown.
+const SECTIONS: [(&str, &[Pair]); 2] = [
     (
         "More is better",
         &[

@@ -38,13 +38,13 @@
 //!
 //! | a put | etcd | Holdfast |
 //! |---|---|---|
-//! | servers | 230 | 150 |
-//! | of it: applying the entry, on each of three nodes | | 34 |
-//! | values of older versions to the past (sled), on each | | 20 |
-//! | the log's thread: writing, `fdatasync` of a batch | | 17 |
-//! | HTTP/2 with TLS and the kernel's network below: clients 28, between members 7 | | 35 |
-//! | the request itself: routing, policy, proposing, answering | | 14 |
-//! | Raft, forwarding from followers, waiting and waking | | 20 |
+//! | servers | 230 | 145 |
+//! | of it: HTTP/2, TLS, the kernel's network, and the request itself | | 44 |
+//! | applying the entry, on three nodes | | 32 |
+//! | values of older versions to the past (sled), on three nodes | | 27 |
+//! | the log's thread: writing, `fdatasync` of a batch, on three nodes | | 20 |
+//! | Raft, and forwarding from followers | | 12 |
+//! | falling asleep, waking up, the rest | | 10 |
 //! | the client | 43 | 33 |
 //!
 //! | a get | etcd, linearizable | Holdfast | etcd, serializable | Holdfast |
@@ -57,8 +57,8 @@
 //! to the leader, which many share. With all processors busy a put waits in line most of its time.
 //! One client alone finds them idle: a quarter of its put's processor time is the log's thread, a
 //! fifth goes into falling asleep and waking up, and the rest of the wait is the disk. The client
-//! writes three times for a put and twice for a get (headers, head and value), and `etcd-client` on
-//! tonic can be told nothing better; both sides read it so.
+//! writes three times for a put and twice for a get (headers, head and value): that is `etcd-client`'s
+//! way, and each side must read it.
 //!
 //! # The floor
 //!
