@@ -112,22 +112,43 @@ impl PastRow {
         bytes
     }
 
+    /// Whether an encoded row is that of a version: by its beginning, nothing is decoded.
+    pub(crate) fn is_of(encoded: &[u8], id: &VersionId) -> bool {
+        let key = id.key.as_bytes();
+        encoded.len() >= 10 + key.len()
+            && encoded[..8] == id.revision.get().to_be_bytes()
+            && encoded[8..10] == (key.len() as u16).to_be_bytes()
+            && encoded[10..10 + key.len()] == *key
+    }
+
+    /// Whose row these bytes say they are.
+    pub(crate) fn id_of(encoded: &Bytes) -> Option<VersionId> {
+        take_id(&mut encoded.clone())
+    }
+
     /// `None` if the bytes are no row, or its value is not what its digest says.
     pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
-        if bytes.len() < 10 {
+        let id = take_id(&mut bytes)?;
+        if bytes.len() < 32 {
             return None;
         }
-        let revision = Revision::new(bytes.get_u64())?;
-        let length = usize::from(bytes.get_u16());
-        if bytes.len() < length + 32 {
-            return None;
-        }
-        let key = Key::new(bytes.split_to(length)).ok()?;
         let digest = Digest::from_bytes(bytes.split_to(32)[..].try_into().ok()?);
         let value = Value::try_from(v1::Value::decode(bytes).ok()?).ok()?;
-        let id = VersionId { key, revision };
         (Digest::of(&value) == digest).then_some(Self { id, value, digest })
     }
+}
+
+fn take_id(bytes: &mut Bytes) -> Option<VersionId> {
+    if bytes.len() < 10 {
+        return None;
+    }
+    let revision = Revision::new(bytes.get_u64())?;
+    let length = usize::from(bytes.get_u16());
+    if bytes.len() < length {
+        return None;
+    }
+    let key = Key::new(bytes.split_to(length)).ok()?;
+    Some(VersionId { key, revision })
 }
 
 impl From<Retired> for PastRow {

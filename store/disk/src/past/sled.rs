@@ -1,30 +1,52 @@
 //! The past in sled 0.34.
 //!
+//! Rows are written in blocks, because sled takes a block at the price of a row, and found by an
+//! index in memory. A block of which little is wanted any more is packed into a new one. What is
+//! forgotten is struck from a block's list at the next flush: after a crash the log says it again.
+//!
 //! What sled needs to be told, all of it learnt the hard way: values in rows of at most 32 KiB
 //! (larger ones leak space); half-made snapshots deleted before it opens; one tree; calls on
 //! blocking threads; never its asynchronous flush; and since it may panic on damage, every call
 //! under `catch_unwind`. Its flush is no fsync, so a booted machine's past is not trusted.
 
+mod block;
+mod index;
+#[cfg(test)]
+mod tests;
+
 use std::{
+    collections::HashSet,
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
 };
 
 use bytes::Bytes;
 use holdfast_core::VersionId;
+use parking_lot::RwLock;
 
+use self::{
+    block::{Block, Fingerprint, decode_list, encode_list},
+    index::Index,
+};
 use super::{Past, PastFault, PastReader, PastRow};
 
 /// Longest row that sled is given, bytes.
-const CHUNK_BYTES: usize = 32 * 1024;
+const PART_BYTES: usize = 32 * 1024;
 /// sled's cache, bytes. The past is read rarely.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A sled database; clones share it.
-#[derive(Clone)]
+/// A sled database and the index of its blocks. One writes; readers share both.
 pub(crate) struct SledPast {
+    shared: Shared,
+}
+
+#[derive(Clone)]
+struct Shared {
     tree: sled::Db,
+    /// Held while a block is read, so that it is not packed anew meanwhile.
+    index: Arc<RwLock<Index>>,
 }
 
 impl SledPast {
@@ -38,8 +60,122 @@ impl SledPast {
                 .mode(sled::Mode::HighThroughput)
                 .open()
         })?;
-        Ok(Self { tree })
+        let index = read_index(&tree)?;
+        let empty = index.empty();
+        let past = Self {
+            shared: Shared {
+                tree,
+                index: Arc::new(RwLock::new(index)),
+            },
+        };
+        past.drop_blocks(&empty)?;
+        Ok(past)
     }
+
+    /// Writes encoded rows as new blocks. They are found there once all of them are written.
+    fn append(&self, rows: impl Iterator<Item = (Fingerprint, Bytes)>) -> Result<(), PastFault> {
+        let mut batch = sled::Batch::default();
+        let mut number = self.shared.index.read().next_block();
+        let mut added = Vec::new();
+        let mut block = Block::default();
+        let mut close = |block: Block| {
+            for (part, bytes) in block.bytes.chunks(PART_BYTES).enumerate() {
+                // 1 MiB of value and 1 KiB of key are 33 parts.
+                batch.insert(&part_key(number, part as u16), bytes);
+            }
+            batch.insert(&list_key(number), encode_list(&block.list));
+            added.push((number, block.list));
+            number += 1;
+        };
+        for (print, row) in rows {
+            block.push(print, &row);
+            if block.is_full() {
+                close(std::mem::take(&mut block));
+            }
+        }
+        if !block.list.is_empty() {
+            close(block);
+        }
+        guarded(|| self.shared.tree.apply_batch(batch))?;
+        let mut index = self.shared.index.write();
+        for (number, list) in added {
+            index.add(number, &list);
+        }
+        Ok(())
+    }
+
+    /// Packs what is wanted of these blocks into new ones.
+    fn pack(&self, sparse: &[u64]) -> Result<(), PastFault> {
+        let mut wanted = Vec::new();
+        for number in sparse {
+            for row in block::rows(self.shared.block(*number)?) {
+                let row = row?;
+                let id = PastRow::id_of(&row)
+                    .ok_or_else(|| PastFault("a row does not check".to_owned()))?;
+                let print = Fingerprint::of(&id);
+                if self.shared.index.read().place(print) == Some(*number) {
+                    wanted.push((print, row));
+                }
+            }
+        }
+        self.append(wanted.into_iter())
+    }
+
+    fn drop_blocks(&self, blocks: &[u64]) -> Result<(), PastFault> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        self.shared.index.write().remove(blocks);
+        guarded(|| {
+            let mut batch = sled::Batch::default();
+            for number in blocks {
+                batch.remove(&list_key(*number));
+                for key in self.shared.tree.range(parts(*number)).keys() {
+                    batch.remove(key?);
+                }
+            }
+            self.shared.tree.apply_batch(batch)
+        })
+    }
+
+    /// Brings the lists on disk in line, so that what was forgotten stays forgotten.
+    fn write_lists(&self) -> Result<(), PastFault> {
+        let stale = self.shared.index.write().take_stale();
+        let index = self.shared.index.read();
+        guarded(|| {
+            let mut batch = sled::Batch::default();
+            for number in stale {
+                let Some(bytes) = self.shared.tree.get(list_key(number))? else {
+                    continue;
+                };
+                let mut list = decode_list(&bytes).unwrap_or_default();
+                list.retain(|print| index.place(*print) == Some(number));
+                batch.insert(&list_key(number), encode_list(&list));
+            }
+            self.shared.tree.apply_batch(batch)
+        })
+    }
+}
+
+/// Reads the lists of all blocks.
+fn read_index(tree: &sled::Db) -> Result<Index, PastFault> {
+    let mut index = Index::default();
+    guarded(|| {
+        for row in tree.scan_prefix([LIST]) {
+            let (key, list) = row?;
+            let number = key.get(1..).and_then(|number| number.try_into().ok());
+            match number.zip(decode_list(&list)) {
+                Some((number, list)) => index.add(u64::from_be_bytes(number), &list),
+                // The first versions kept each row by itself: those are put back from the archive.
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    })
+    .and_then(|is_whole| match is_whole {
+        true => Ok(index),
+        false => Err(PastFault("its rows are not kept in blocks".to_owned())),
+    })
 }
 
 fn drop_half_made(dir: &Path) -> std::io::Result<()> {
@@ -66,68 +202,85 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, PastFault> {
     }
 }
 
-/// `revision (8) start of the key's BLAKE3 (16) chunk (2)`: rows come in order of revision, which
-/// is the order in which they are written.
-fn row_key(id: &VersionId, chunk: u16) -> [u8; 26] {
-    let mut key = [0; 26];
-    key[..8].copy_from_slice(&id.revision.get().to_be_bytes());
-    key[8..24].copy_from_slice(&blake3::hash(id.key.as_bytes()).as_bytes()[..16]);
-    key[24..].copy_from_slice(&chunk.to_be_bytes());
+/// First byte of the keys of lists …
+const LIST: u8 = 0;
+/// … and of the parts of blocks.
+const PART: u8 = 1;
+
+fn list_key(block: u64) -> [u8; 9] {
+    let mut key = [LIST; 9];
+    key[1..].copy_from_slice(&block.to_be_bytes());
     key
 }
 
-fn first_and_last(id: &VersionId) -> std::ops::RangeInclusive<[u8; 26]> {
-    row_key(id, 0)..=row_key(id, u16::MAX)
+fn part_key(block: u64, part: u16) -> [u8; 11] {
+    let mut key = [PART; 11];
+    key[1..9].copy_from_slice(&block.to_be_bytes());
+    key[9..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn parts(block: u64) -> std::ops::RangeInclusive<[u8; 11]> {
+    part_key(block, 0)..=part_key(block, u16::MAX)
 }
 
 impl Past for SledPast {
     fn keep(&mut self, rows: &[PastRow]) -> Result<(), PastFault> {
-        let mut batch = sled::Batch::default();
+        let mut new = Vec::with_capacity(rows.len());
+        let mut seen = HashSet::new();
         for row in rows {
-            for (number, chunk) in row.encode().chunks(CHUNK_BYTES).enumerate() {
-                // 1 MiB of value and 1 KiB of key are 33 chunks.
-                batch.insert(&row_key(&row.id, number as u16), chunk);
+            let print = Fingerprint::of(&row.id);
+            let is_kept = self.shared.index.read().place(print).is_some()
+                && self.shared.row(&row.id)?.as_ref() == Some(row);
+            if !is_kept && seen.insert(print) {
+                new.push((print, Bytes::from(row.encode())));
             }
         }
-        guarded(|| self.tree.apply_batch(batch))
+        self.append(new.into_iter())
     }
 
     fn forget(&mut self, ids: &[VersionId]) -> Result<(), PastFault> {
-        guarded(|| {
-            let mut batch = sled::Batch::default();
-            for id in ids {
-                for key in self.tree.range(first_and_last(id)).keys() {
-                    batch.remove(key?);
-                }
-            }
-            self.tree.apply_batch(batch)
-        })
+        let prints = ids.iter().map(Fingerprint::of);
+        let thinned = self.shared.index.write().forget(prints);
+        self.pack(&thinned.sparse)?;
+        self.drop_blocks(&thinned.empty)?;
+        self.drop_blocks(&thinned.sparse)
     }
 
     fn flush(&mut self) -> Result<(), PastFault> {
-        guarded(|| self.tree.flush()).map(drop)
+        self.write_lists()?;
+        guarded(|| self.shared.tree.flush()).map(drop)
     }
 
     fn reader(&self) -> Box<dyn PastReader> {
-        Box::new(self.clone())
+        Box::new(self.shared.clone())
     }
 }
 
-impl PastReader for SledPast {
-    fn row(&self, id: &VersionId) -> Result<Option<PastRow>, PastFault> {
+impl Shared {
+    /// The bytes of a block.
+    fn block(&self, number: u64) -> Result<Bytes, PastFault> {
         let mut bytes = Vec::new();
         guarded(|| {
-            for chunk in self.tree.range(first_and_last(id)).values() {
-                bytes.extend_from_slice(&chunk?);
+            for part in self.tree.range(parts(number)).values() {
+                bytes.extend_from_slice(&part?);
             }
             Ok(())
         })?;
-        if bytes.is_empty() {
+        Ok(bytes.into())
+    }
+}
+
+impl PastReader for Shared {
+    fn row(&self, id: &VersionId) -> Result<Option<PastRow>, PastFault> {
+        let index = self.index.read();
+        let Some(number) = index.place(Fingerprint::of(id)) else {
             return Ok(None);
+        };
+        let block = self.block(number)?;
+        if block.is_empty() {
+            return Err(PastFault("a block that is listed is not there".to_owned()));
         }
-        match PastRow::decode(Bytes::from(bytes)) {
-            Some(row) if row.id == *id => Ok(Some(row)),
-            _ => Err(PastFault("a row does not check".to_owned())),
-        }
+        block::find(block, id)
     }
 }
