@@ -38,19 +38,18 @@
 //!
 //! | a put | etcd | Holdfast |
 //! |---|---|---|
-//! | servers | 230 | 145 |
+//! | servers | 222 | 118 |
 //! | of it: HTTP/2, TLS, the kernel's network, and the request itself | | 44 |
 //! | applying the entry, on three nodes | | 32 |
-//! | values of older versions to the past (sled), on three nodes | | 27 |
 //! | the log's thread: writing, `fdatasync` of a batch, on three nodes | | 20 |
 //! | Raft, and forwarding from followers | | 12 |
-//! | falling asleep, waking up, the rest | | 10 |
-//! | the client | 43 | 33 |
+//! | values of older versions to the past (sled), falling asleep, waking up, the rest | | 10 |
+//! | the client | 36 | 32 |
 //!
 //! | a get | etcd, linearizable | Holdfast | etcd, serializable | Holdfast |
 //! |---|---|---|---|---|
-//! | servers | 124 | 37 | 105 | 24 |
-//! | the client | 31 | 21 | 31 | 19 |
+//! | servers | 133 | 41 | 97 | 23 |
+//! | the client | 33 | 23 | 29 | 21 |
 //!
 //! More than half of a get is the kernel's: one write, one read and a share of a wake-up for each
 //! request, at both ends. What is linearizable and was asked of a follower costs another round trip,
