@@ -119,7 +119,11 @@ impl Host {
                 limits::REQUEST_BYTES
             )));
         }
+        let founds = matches!(command.body, Some(log::v1::command::Body::ClusterInit(_)));
         Command::try_from(command).map_err(|error| status::refused(&error.to_refusal()))?;
+        if !founds {
+            self.founded()?;
+        }
         let applied = self
             .replica
             .propose(bytes, deadline.into())
@@ -159,7 +163,18 @@ impl Host {
         self.replica
             .barrier(deadline.into())
             .await
-            .map_err(|error| status::not_confirmed(&error))
+            .map_err(|error| status::not_confirmed(&error))?;
+        self.founded()
+    }
+
+    /// A leader may be there a moment before the cluster is: until then there are no members to
+    /// tell anybody of, and nothing may come before the command that founds it.
+    pub(crate) fn founded(&self) -> Result<(), Status> {
+        if self.read(|state| state.cluster().is_some()) {
+            return Ok(());
+        }
+        Err(Reason::NoQuorum
+            .status("the cluster is being formed; nothing was changed, ask again in a moment"))
     }
 
     /// Makes a read as fresh as `consistency` (as it stands on the wire) asks.

@@ -82,6 +82,7 @@ impl Front {
         if bytes.len() > limits::REQUEST_BYTES {
             return Err(error::too_large());
         }
+        self.host.founded().map_err(|_| error::no_leader())?;
         let applied = self
             .host
             .replica
@@ -100,7 +101,8 @@ impl Front {
             .replica
             .barrier(deadline.into())
             .await
-            .map_err(|error| error::not_confirmed(&error))
+            .map_err(|error| error::not_confirmed(&error))?;
+        self.host.founded().map_err(|_| error::no_leader())
     }
 }
 

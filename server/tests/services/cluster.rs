@@ -1,11 +1,11 @@
 //! Cluster: joining, status, members, leadership, and stopping in order.
 
 use holdfast_proto::{DESCRIPTORS, v1};
-use holdfast_server::node::Node;
+use holdfast_server::{identity::JoinToken, node::Node};
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::nodes::{Clients as _, Nodes, eventually, put, reason, restart};
+use crate::nodes::{Clients as _, Nodes, PATIENCE, eventually, put, reason, restart};
 
 async fn status(node: &Node) -> v1::StatusResponse {
     let request = v1::StatusRequest { local: false };
@@ -52,6 +52,29 @@ async fn three_nodes_agree_and_say_so() {
             .any(|limit| limit.name == "state" && limit.used > 0)
     );
     nodes.shutdown().await;
+}
+
+/// A leader is there some milliseconds before the cluster is. A token made in between named no
+/// endpoint, and whoever was given it could not join: seen as a rare failure of a test at first.
+#[tokio::test]
+async fn nothing_is_answered_before_the_cluster_is_formed() {
+    let (_home, dir) = Nodes::unborn();
+    let node = Node::start(dir).await.unwrap();
+    let mut cluster = node.cluster();
+    let token = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match cluster
+                .create_token(v1::CreateTokenRequest::default())
+                .await
+            {
+                Ok(answer) => break answer.into_inner().token,
+                Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+            }
+        }
+    });
+    let token: JoinToken = token.await.unwrap().parse().unwrap();
+    assert_eq!(token.endpoints(), [node.address().to_string()]);
+    node.shutdown().await;
 }
 
 #[tokio::test]

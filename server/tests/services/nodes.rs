@@ -39,7 +39,8 @@ impl Nodes {
         Self::one_that(|configuration| configuration.etcd_plaintext = true).await
     }
 
-    async fn one_that(configure: impl FnOnce(&mut NodeConfiguration)) -> Self {
+    /// The folder of a cluster of one, which was never started.
+    pub(crate) fn unborn() -> (TempDir, NodeDir) {
         let log = tracing_subscriber::fmt().with_test_writer();
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(log.with_env_filter(filter).try_init());
@@ -53,7 +54,12 @@ impl Nodes {
             http: None,
             etcd: Some("127.0.0.1:0".to_owned()),
         };
-        let mut dir = init(&options, SystemTime::now()).unwrap();
+        let dir = init(&options, SystemTime::now()).unwrap();
+        (home, dir)
+    }
+
+    async fn one_that(configure: impl FnOnce(&mut NodeConfiguration)) -> Self {
+        let (home, mut dir) = Self::unborn();
         dir.configure(configure).unwrap();
         let node = start(dir).await;
         Self {
