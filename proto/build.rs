@@ -4,13 +4,15 @@ use std::{env, error::Error, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "holdfast/v1/types.proto",
     "holdfast/v1/kv.proto",
     "holdfast/v1/watch.proto",
     "holdfast/v1/lease.proto",
     "holdfast/v1/lock.proto",
     "holdfast/v1/cluster.proto",
+    "holdfast/v1/keyring.proto",
+    "holdfast/v1/secrets.proto",
     "holdfast/log/v1/record.proto",
     "holdfast/log/v1/raft.proto",
     "holdfast/log/v1/state.proto",
@@ -27,8 +29,10 @@ const ETCD_FILES: [&str; 5] = [
 ];
 
 /// What may hold a user's value or password never prints it.
-const VEILED: [&str; 9] = [
+const VEILED: [&str; 11] = [
     ".holdfast.v1.Value",
+    ".holdfast.v1.SecretPutRequest",
+    ".holdfast.v1.RevealResponse",
     ".mvccpb.KeyValue",
     ".etcdserverpb.PutRequest",
     ".etcdserverpb.Compare",

@@ -26,6 +26,8 @@ pub enum Value {
     Bytes(Bytes),
     /// A list of text.
     List(Vec<String>),
+    /// A secret: the sealed payload as the store keeps it; to clients it is empty.
+    Sealed(Bytes),
 }
 
 /// The kinds a [`Value`] can be of.
@@ -39,6 +41,7 @@ pub enum ValueKind {
     Json,
     Bytes,
     List,
+    Sealed,
 }
 
 /// Why a wire message is not a value.
@@ -64,6 +67,7 @@ impl Value {
             Self::Json(_) => ValueKind::Json,
             Self::Bytes(_) => ValueKind::Bytes,
             Self::List(_) => ValueKind::List,
+            Self::Sealed(_) => ValueKind::Sealed,
         }
     }
 
@@ -73,14 +77,14 @@ impl Value {
             Self::Text(text) | Self::Json(text) => text.len(),
             Self::Integer(_) | Self::Float(_) => 8,
             Self::Boolean(_) => 1,
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(bytes) | Self::Sealed(bytes) => bytes.len(),
             Self::List(items) => items.iter().map(|item| item.len() + 1).sum(),
         }
     }
 
     /// Its canonical bytes: what `kvctl -o raw` prints and foreign clients read.
     /// Text, JSON and bytes as they are; numbers and booleans in their shortest decimal or word;
-    /// a list one item a line.
+    /// a list one item a line. Of a secret there are none.
     pub fn to_canonical(&self) -> Bytes {
         match self {
             Self::Text(text) | Self::Json(text) => Bytes::copy_from_slice(text.as_bytes()),
@@ -89,13 +93,14 @@ impl Value {
             Self::Boolean(flag) => flag.to_string().into(),
             Self::Bytes(bytes) => bytes.clone(),
             Self::List(items) => items.join("\n").into(),
+            Self::Sealed(_) => Bytes::new(),
         }
     }
 }
 
 impl ValueKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Text,
         Self::Integer,
         Self::Float,
@@ -103,6 +108,7 @@ impl ValueKind {
         Self::Json,
         Self::Bytes,
         Self::List,
+        Self::Sealed,
     ];
 
     /// Its name on the command line and in JSON.
@@ -115,6 +121,7 @@ impl ValueKind {
             Self::Json => "json",
             Self::Bytes => "bytes",
             Self::List => "list",
+            Self::Sealed => "secret",
         }
     }
 }
@@ -155,6 +162,7 @@ impl TryFrom<v1::Value> for Value {
             Kind::Json(text) => Self::Json(text),
             Kind::Bytes(bytes) => Self::Bytes(bytes),
             Kind::List(list) => Self::List(list.items),
+            Kind::Sealed(sealed) => Self::Sealed(sealed.payload),
         })
     }
 }
@@ -171,6 +179,7 @@ impl From<Value> for v1::Value {
                 Value::Json(text) => Kind::Json(text),
                 Value::Bytes(bytes) => Kind::Bytes(bytes),
                 Value::List(items) => Kind::List(v1::TextList { items }),
+                Value::Sealed(payload) => Kind::Sealed(v1::Sealed { payload }),
             }),
         }
     }
@@ -238,7 +247,7 @@ impl fmt::Debug for v1::value::Kind {
 mod tests {
     use super::*;
 
-    fn one_of_each() -> [Value; 7] {
+    fn one_of_each() -> [Value; 8] {
         [
             Value::Text("hunter2".into()),
             Value::Integer(-3),
@@ -247,6 +256,7 @@ mod tests {
             Value::Json("{\"hunter2\":1}".into()),
             Value::Bytes(Bytes::from_static(b"hunter2")),
             Value::List(vec!["hunter2".into(), "b".into()]),
+            Value::Sealed(Bytes::from_static(b"hunter2")),
         ]
     }
 

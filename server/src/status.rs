@@ -59,6 +59,8 @@ pub enum Reason {
     PastDamaged,
     Deadline,
     NoAuthority,
+    Reseal,
+    NoKeyring,
     Internal,
 }
 
@@ -108,6 +110,8 @@ impl Reason {
             Self::PastDamaged => ("past_damaged", Code::DataLoss),
             Self::Deadline => ("deadline", Code::DeadlineExceeded),
             Self::NoAuthority => ("no_authority", Code::Unavailable),
+            Self::Reseal => ("reseal", Code::Aborted),
+            Self::NoKeyring => ("no_keyring", Code::FailedPrecondition),
             Self::Internal => ("internal", Code::Internal),
         }
     }
@@ -150,6 +154,9 @@ impl From<refusal::Reason> for Reason {
             Refused::StaleTerm => Self::StaleTerm,
             Refused::Invalid => Self::Invalid,
             Refused::TooMany => Self::TooMany,
+            Refused::Reseal => Self::Reseal,
+            Refused::NoKeyring => Self::NoKeyring,
+            Refused::NotAllowed => Self::NotAllowed,
         }
     }
 }

@@ -79,6 +79,7 @@ fn parse_text(text: String, kind: ValueKind) -> Result<Value, Failure> {
         }
         ValueKind::List => Value::List(text.lines().map(str::to_owned).collect()),
         ValueKind::Text | ValueKind::Bytes => Value::Text(text),
+        ValueKind::Sealed => return Err(refused(kind, "put it with `kvctl secret put`")),
     })
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn to_json(value: &Value) -> serde_json::Value {
         Value::Boolean(flag) => json!(flag),
         Value::Bytes(bytes) => json!(BASE64_STANDARD.encode(bytes)),
         Value::List(items) => json!(items),
+        Value::Sealed(_) => json!(null),
     };
     json!({ "type": value.kind().as_str(), "value": content })
 }
@@ -146,6 +148,7 @@ fn tagged(fields: &serde_json::Map<String, serde_json::Value>) -> Option<Value> 
             list @ Value::List(_) => list,
             _ => return None,
         },
+        ValueKind::Sealed => return None,
     })
 }
 
@@ -156,6 +159,7 @@ pub(crate) fn show(value: &Value) -> String {
         Value::Float(number) => format!("{number:?}"),
         Value::List(items) => json!(items).to_string(),
         Value::Bytes(bytes) => format!("base64:{}", BASE64_STANDARD.encode(bytes)),
+        Value::Sealed(_) => "(secret)".to_owned(),
         Value::Integer(_) | Value::Boolean(_) => {
             String::from_utf8_lossy(&value.to_canonical()).into_owned()
         }

@@ -27,6 +27,8 @@ pub enum Role {
     Voter,
     /// Follows, and does not vote.
     Learner,
+    /// Votes and keeps ciphertext, holds no key and takes no clients.
+    Witness,
 }
 
 /// One member.
@@ -327,6 +329,7 @@ impl Role {
         match self {
             Self::Voter => v1::Role::Voter,
             Self::Learner => v1::Role::Learner,
+            Self::Witness => v1::Role::Witness,
         }
     }
 }
@@ -337,6 +340,7 @@ impl Member {
             id: NodeId(wire.id),
             role: match wire.role() {
                 v1::Role::Learner => Role::Learner,
+                v1::Role::Witness => Role::Witness,
                 v1::Role::Voter | v1::Role::Unspecified => Role::Voter,
             },
             name: wire.name,

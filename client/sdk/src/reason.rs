@@ -76,6 +76,8 @@ reasons! {
     TooMany = "too_many",
     /// The server belongs to another cluster.
     WrongCluster = "wrong_cluster",
+    /// There is no keyring yet, or its recovery shares were not shown to work: no secret is taken.
+    NoKeyring = "no_keyring",
     /// This certificate may not do that.
     NotAllowed = "not_allowed",
     /// Only the leader can do this, and the server is not it. Nothing was changed.

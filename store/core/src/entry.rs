@@ -214,6 +214,7 @@ fn kind_number(kind: Option<ValueKind>) -> u64 {
         Some(ValueKind::Json) => 5,
         Some(ValueKind::Bytes) => 6,
         Some(ValueKind::List) => 7,
+        Some(ValueKind::Sealed) => 8,
     }
 }
 

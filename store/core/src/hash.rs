@@ -54,6 +54,9 @@ impl Digest {
             Value::Bytes(bytes) => {
                 hasher.update(&[6]).update(bytes);
             }
+            Value::Sealed(payload) => {
+                hasher.update(&[8]).update(payload);
+            }
             Value::List(items) => {
                 hasher.update(&[7]);
                 for item in items {

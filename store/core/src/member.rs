@@ -22,6 +22,8 @@ pub enum Role {
     Voter,
     /// Follows without a vote.
     Learner,
+    /// Votes, and was never given a key.
+    Witness,
 }
 
 /// A node of the cluster.
@@ -46,8 +48,10 @@ pub struct Member {
 /// What names the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterInfo {
-    /// For good.
+    /// Of this cluster; one that was restored from a backup has a new one.
     pub id: Arc<str>,
+    /// The id that the first of its line had: what sealed secrets are bound to, through restores.
+    pub lineage: Arc<str>,
     /// For people.
     pub name: Arc<str>,
 }
@@ -72,6 +76,7 @@ impl Members {
             return Err(Refusal::new(Reason::NameTaken, message));
         }
         self.cluster = Some(ClusterInfo {
+            lineage: Arc::clone(&founding.cluster_id),
             id: founding.cluster_id,
             name: founding.cluster_name,
         });
@@ -202,6 +207,7 @@ impl Role {
         match self {
             Self::Voter => v1::Role::Voter,
             Self::Learner => v1::Role::Learner,
+            Self::Witness => v1::Role::Witness,
         }
     }
 
@@ -211,6 +217,7 @@ impl Role {
             v1::Role::Unspecified => None,
             v1::Role::Voter => Some(Self::Voter),
             v1::Role::Learner => Some(Self::Learner),
+            v1::Role::Witness => Some(Self::Witness),
         }
     }
 
@@ -218,6 +225,7 @@ impl Role {
         match self {
             Self::Voter => 1,
             Self::Learner => 2,
+            Self::Witness => 3,
         }
     }
 }

@@ -174,6 +174,9 @@ impl State {
             cluster_id: cluster.map_or_else(String::new, |cluster| cluster.id.to_string()),
             cluster_name: cluster.map_or_else(String::new, |cluster| cluster.name.to_string()),
             next_member: self.members.next,
+            lineage: cluster
+                .filter(|cluster| cluster.lineage != cluster.id)
+                .map_or_else(String::new, |cluster| cluster.lineage.to_string()),
         }
     }
 
@@ -188,8 +191,13 @@ impl State {
         self.members.next = head.next_member;
         self.recent = Recent::starting_at(head.revision + 1);
         if !head.cluster_id.is_empty() {
+            let id: Arc<str> = head.cluster_id.into();
             self.members.cluster = Some(ClusterInfo {
-                id: head.cluster_id.into(),
+                lineage: match head.lineage.is_empty() {
+                    true => Arc::clone(&id),
+                    false => head.lineage.into(),
+                },
+                id,
                 name: head.cluster_name.into(),
             });
         }
@@ -198,6 +206,9 @@ impl State {
     fn restore(&mut self, row: Row) -> Result<(), RowError> {
         match row {
             Row::Head(_) => return Err(RowError::Head),
+            Row::NodeKey(_) | Row::Recovery(_) | Row::Epoch(_) | Row::Wrap(_) => {
+                return Err(RowError::Unknown);
+            }
             Row::Entry(row) => self.restore_entry(row)?,
             Row::Version(row) => self.restore_version(row)?,
             Row::Mark(row) => {

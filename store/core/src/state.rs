@@ -101,6 +101,11 @@ impl State {
             .bytes(cluster.map_or("", |cluster| &cluster.id).as_bytes())
             .bytes(cluster.map_or("", |cluster| &cluster.name).as_bytes())
             .number(self.members.next);
+        let restored = cluster.filter(|cluster| cluster.lineage != cluster.id);
+        let head = match restored {
+            Some(cluster) => head.bytes(cluster.lineage.as_bytes()),
+            None => head,
+        };
         let mut sum = RollingHash::default();
         sum.add(head.finish());
         sum.join(self.keys.hash)

@@ -186,6 +186,7 @@ pub(super) fn role_name(role: Role) -> &'static str {
     match role {
         Role::Voter => "voter",
         Role::Learner => "learner",
+        Role::Witness => "witness",
         _ => "unknown",
     }
 }

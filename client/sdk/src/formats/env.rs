@@ -180,6 +180,7 @@ fn bare_form(value: &Value) -> Option<String> {
         Value::Float(number) if number.is_infinite() => format!("float:{number}"),
         Value::Float(number) => format!("{number:?}"),
         Value::Boolean(flag) => flag.to_string(),
+        Value::Sealed(_) => "secret:".to_owned(),
         Value::Bytes(bytes) => format!("bytes:{}", BASE64_STANDARD.encode(bytes)),
         Value::List(items) => {
             // So that no item looks like the start of a comment.

@@ -204,6 +204,7 @@ pub(super) fn written(value: &Value, native: fn(&serde_json::Value, &str) -> boo
         Value::Float(number) => Written::Float(*number),
         Value::Boolean(flag) => Written::Boolean(*flag),
         Value::List(items) => Written::Texts(items),
+        Value::Sealed(_) => Written::Tagged("$secret", String::new()),
         Value::Bytes(bytes) => Written::Tagged("$bytes", BASE64_STANDARD.encode(bytes)),
         Value::Json(text) => match serde_json::from_str(text) {
             Ok(json) if reads_as_json(&json) && native(&json, text) => Written::Native(json, text),

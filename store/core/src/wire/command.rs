@@ -114,6 +114,17 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
         Wire::MemberRemove(remove) => Body::MemberRemove(NodeId(remove.id)),
         Wire::ClusterInit(init) => Body::ClusterInit(Box::new(parse_founding(init)?)),
         Wire::Tick(wire::Tick {}) => Body::Tick,
+        Wire::NodeKeySet(_)
+        | Wire::RecoverySet(_)
+        | Wire::RecoveryVerified(_)
+        | Wire::EpochBegin(_)
+        | Wire::EpochWrap(_)
+        | Wire::Rewrap(_)
+        | Wire::SecretDestroy(_) => {
+            return Err(CommandError::Invalid(
+                "the keyring is not served by this version; update this node",
+            ));
+        }
     })
 }
 

@@ -222,6 +222,7 @@ impl From<PutOperation> for v1::PutOperation {
             },
             keep_lease: put.lease == LeaseChoice::Keep,
             previous: put.previous,
+            seal: None,
         }
     }
 }

@@ -200,6 +200,7 @@ fn canonical(value: &Value) -> Vec<u8> {
         Value::Boolean(false) => b"false".to_vec(),
         Value::Bytes(bytes) => bytes.to_vec(),
         Value::List(items) => items.join("\n").into_bytes(),
+        Value::Sealed(_) => Vec::new(),
     }
 }
 

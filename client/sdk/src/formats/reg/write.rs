@@ -99,6 +99,7 @@ fn data(key: &str, value: &Value) -> Result<String, RenderError> {
         Value::Float(_) => return refused("a float"),
         Value::Boolean(_) => return refused("a boolean"),
         Value::Json(_) => return refused("a JSON document"),
+        Value::Sealed(_) => return refused("a secret"),
     })
 }
 
