@@ -40,6 +40,17 @@ impl Attempt {
             .max_encoding_message_size(limits::MESSAGE_BYTES)
     }
 
+    pub(crate) fn secrets(&self) -> v1::secrets_client::SecretsClient<Channel> {
+        v1::secrets_client::SecretsClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+            .max_encoding_message_size(limits::MESSAGE_BYTES)
+    }
+
+    pub(crate) fn keyring(&self) -> v1::keyring_client::KeyringClient<Channel> {
+        v1::keyring_client::KeyringClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
     pub(crate) fn watch(&self) -> v1::watch_client::WatchClient<Channel> {
         v1::watch_client::WatchClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)

@@ -9,10 +9,11 @@ use holdfast_proto::{Key, KeyRange, LeaseId, Revision, Value};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    ClientOptions, ConnectError, Context, DeleteOptions, Deleted, Diff, Found, History,
-    HistoryOptions, LockError, LockOptions, Mirror, Page, PutOptions, RangeOptions, ReadError,
-    ReadOptions, RolledBack, Transacted, Transaction, WatchError, WatchItem, WatchOptions,
-    WriteError, Written,
+    ClientOptions, ConnectError, Context, DeleteOptions, Deleted, DestroyOptions, Diff, Found,
+    History, HistoryOptions, LockError, LockOptions, Mirror, Page, PutOptions, RangeOptions,
+    ReadError, ReadOptions, RevealOptions, Revealed, RolledBack, Secret, SecretPutOptions,
+    SecretWritten, Transacted, Transaction, WatchError, WatchItem, WatchOptions, WriteError,
+    Written,
 };
 
 /// A client of one cluster that waits. Clones share it.
@@ -181,6 +182,38 @@ impl Client {
         note: impl Into<String>,
     ) -> Result<RolledBack, WriteError> {
         self.wait(self.client.rollback(range, to, note))
+    }
+
+    /// As [`crate::SecretsClient::put_with`].
+    pub fn put_secret<K>(
+        &self,
+        key: K,
+        secret: impl Into<Secret>,
+        options: SecretPutOptions,
+    ) -> Result<SecretWritten, WriteError>
+    where
+        K: TryInto<Key>,
+        K::Error: fmt::Display,
+    {
+        self.wait(self.client.secrets().put_with(key, secret, options))
+    }
+
+    /// As [`crate::SecretsClient::reveal_with`].
+    pub fn reveal<K>(&self, key: K, options: RevealOptions) -> Result<Revealed, ReadError>
+    where
+        K: TryInto<Key>,
+        K::Error: fmt::Display,
+    {
+        self.wait(self.client.secrets().reveal_with(key, options))
+    }
+
+    /// As [`crate::SecretsClient::destroy`].
+    pub fn destroy_secret<K>(&self, key: K, options: DestroyOptions) -> Result<u64, WriteError>
+    where
+        K: TryInto<Key>,
+        K::Error: fmt::Display,
+    {
+        self.wait(self.client.secrets().destroy(key, options))
     }
 
     /// As [`crate::Client::watch`].

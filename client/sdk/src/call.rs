@@ -354,6 +354,14 @@ answered!(
     PromoteResponse,
     RemoveResponse,
     TransferLeaderResponse,
+    SecretPutResponse,
+    RevealResponse,
+    SecretDestroyResponse,
+    KeyringStatusResponse,
+    InitRecoveryResponse,
+    ChallengeRecoveryResponse,
+    VerifyRecoveryResponse,
+    RotateResponse,
 );
 
 /// How much later than its limit an attempt is cut off here.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast_proto::{Key, LeaseId, NodeId, Revision, Timestamp, Value, v1};
 
 /// One version of a key.
@@ -25,6 +26,13 @@ pub struct Entry {
     pub note: String,
     /// When, in cluster time.
     pub at: Timestamp,
+}
+
+impl Entry {
+    /// Whether it is a secret: then its value is empty, see [`crate::SecretsClient::reveal`].
+    pub fn is_secret(&self) -> bool {
+        matches!(self.value, Some(Value::Sealed(_)))
+    }
 }
 
 /// Where an answer comes from.
@@ -94,7 +102,8 @@ impl Entry {
                 .value
                 .map(Value::try_from)
                 .transpose()
-                .map_err(|_| Unreadable("value"))?,
+                .map_err(|_| Unreadable("value"))?
+                .map(without_payload),
             // A deletion has no creation of its own.
             created: Revision::new(wire.created).unwrap_or(modified),
             modified,
@@ -104,6 +113,14 @@ impl Entry {
             note: wire.note,
             at: Timestamp::from_millis(wire.at_ms),
         })
+    }
+}
+
+/// That there is a secret is all that a reader learns, whatever a server sends.
+fn without_payload(value: Value) -> Value {
+    match value {
+        Value::Sealed(_) => Value::Sealed(Bytes::new()),
+        plain => plain,
     }
 }
 

@@ -27,6 +27,8 @@
 //!   says how old it is.
 //! * **A lease or lock knows when it is lost** before the store gives it to somebody else:
 //!   [`Lease::lost`], [`Hold::lost`]; and a lock has a fencing token.
+//! * **A secret is opened on demand**, is wiped when it is let go of, and is never printed:
+//!   [`Secret`], [`SecretsClient`].
 //! * **A frozen node costs a moment**, not the deadline: see [`ClientOptions::hedge_after`].
 //! * A server is trusted for its certificate, which must name a node of the context's cluster, and
 //!   not for its host name.
@@ -56,6 +58,7 @@ pub mod formats;
 pub mod gather;
 mod history;
 mod hold;
+mod keyring;
 mod lane;
 mod lease;
 mod lock;
@@ -64,6 +67,7 @@ mod node;
 mod options;
 mod read;
 mod reason;
+mod secret;
 mod session;
 mod tls;
 mod transaction;
@@ -82,14 +86,22 @@ pub use entry::{Entry, Found, Origin, Page};
 pub use error::{ConnectError, LockError, ReadError, WatchError, WriteError};
 pub use history::{Diff, Difference, History, HistoryOptions, Retention, RolledBack, Version};
 pub use hold::Hold;
+pub use keyring::{
+    EpochStatus, HolderStatus, KeyringClient, KeyringStatus, NewRecovery, RecoveryChallenge,
+    RecoveryKey,
+};
 pub use lease::{Lease, LeaseInfo};
 pub use lock::LockGuard;
-pub use mirror::{Mirror, MirrorChanges, MirrorRead, MirrorView, Mirrored};
+pub use mirror::{Mirror, MirrorChanges, MirrorRead, MirrorView, Mirrored, MirroredSecret};
 pub use options::{
-    ClientOptions, Consistency, DeleteOptions, LockOptions, MirrorOptions, PutOptions,
-    RangeOptions, ReadOptions, ReadRouting, WatchOptions,
+    ClientOptions, Consistency, DeleteOptions, DestroyOptions, LockOptions, MirrorOptions,
+    MirrorReveal, PutOptions, RangeOptions, ReadOptions, ReadRouting, RevealOptions,
+    SecretPutOptions, WatchOptions,
 };
 pub use reason::Reason;
+pub use secret::{
+    Alphabet, Recipe, RecipeError, Revealed, Secret, SecretError, SecretWritten, SecretsClient,
+};
 pub use transaction::{
     Condition, Operation, OperationResult, Relation, Target, Transacted, Transaction,
 };

@@ -6,8 +6,12 @@
 //! Its age is honest: it is counted from before a linearizable read was sent whose revision the
 //! mirror has reached since. A node that is cut off from the others cannot make it look young; and
 //! where the mirror does not reach what the cluster says it should, it changes the node it follows.
+//!
+//! Of a secret it tells that there is one, and which version. It keeps the plaintext only when it
+//! is told to ([`MirrorOptions::reveal`]), apart from the entries.
 
 mod follower;
+mod keeper;
 
 use std::{
     ops::Deref,
@@ -22,19 +26,24 @@ use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use holdfast_proto::{Key, KeyRange};
 use imbl::OrdMap;
+use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     task::AbortHandle,
 };
 
-use self::follower::Follower;
-use crate::{Client, Entry, MirrorOptions, Origin, ReadError, WatchOptions};
+use self::{
+    follower::Follower,
+    keeper::{Keeper, Kept, Secrets},
+};
+use crate::{Client, Entry, MirrorOptions, Origin, ReadError, Secret, WatchOptions};
 
 /// A prefix held in memory. Clones share it; when the last is dropped, it stops following.
 #[derive(Clone)]
 pub struct Mirror {
     shared: Arc<Shared>,
-    _following: Arc<Following>,
+    _following: Arc<Task>,
+    _keeping: Option<Arc<Task>>,
 }
 
 /// The mirrored keys at one revision.
@@ -60,6 +69,17 @@ pub struct Mirrored {
     pub age: Duration,
 }
 
+/// A secret that a mirror keeps in the open. Wiped when the mirror has let go of it and this is
+/// dropped.
+#[derive(Debug)]
+pub struct MirroredSecret {
+    kept: Arc<Kept>,
+    /// Whether it is the version that the mirror has; if not, that one is being opened.
+    pub is_newest: bool,
+    /// How long ago the mirror was known to be current, at most.
+    pub age: Duration,
+}
+
 /// Tells when a mirror changes. From [`Mirror::changes`].
 #[derive(Debug)]
 pub struct MirrorChanges(watch::Receiver<u64>);
@@ -77,9 +97,14 @@ struct Shared {
     hurry: Notify,
     /// What keeps it from following, if anything.
     problem: watch::Sender<Option<String>>,
+    /// What was opened, of those that it was told to open.
+    secrets: ArcSwap<Secrets>,
+    /// What keeps it from opening one, if anything.
+    reveal_problem: Mutex<Option<String>>,
 }
 
-struct Following(AbortHandle);
+/// Ends with the last clone of its mirror.
+struct Task(AbortHandle);
 
 impl Client {
     /// Mirrors every key that begins with `prefix`. Returns once the mirror has all that was
@@ -89,7 +114,8 @@ impl Client {
         self.mirror_with(prefix, MirrorOptions::default()).await
     }
 
-    /// As [`Client::mirror`], with options.
+    /// As [`Client::mirror`], with options. With [`MirrorOptions::reveal`] it returns once every
+    /// secret under the prefix is open, and fails if one cannot be opened.
     pub async fn mirror_with(
         &self,
         prefix: impl Into<Bytes>,
@@ -109,9 +135,9 @@ impl Client {
             Arc::clone(&shared),
         );
         let mut problem = shared.problem.subscribe();
-        let following = tokio::spawn(follower.run(check));
-        let mirror = Mirror {
-            _following: Arc::new(Following(following.abort_handle())),
+        let mut mirror = Mirror {
+            _following: Arc::new(Task(tokio::spawn(follower.run(check)).abort_handle())),
+            _keeping: None,
             shared,
         };
         let mut reached = mirror.shared.reached.subscribe();
@@ -130,14 +156,25 @@ impl Client {
             Ok(())
         };
         match tokio::time::timeout(self.timeout(), current).await {
-            Ok(Ok(())) => Ok(mirror),
-            Ok(Err(error)) => Err(error),
-            Err(_) if mirror.revision() > 0 => Ok(mirror),
-            Err(_) => Err(ReadError::Unreachable {
-                waited: started.elapsed(),
-                last: "the mirror did not get its first snapshot".to_owned(),
-            }),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) if mirror.revision() > 0 => {}
+            Err(_) => {
+                return Err(ReadError::Unreachable {
+                    waited: started.elapsed(),
+                    last: "the mirror did not get its first snapshot".to_owned(),
+                });
+            }
         }
+        if let Some(reveal) = options.reveal {
+            let keeper = Keeper::new(self.clone(), reveal, Arc::clone(&mirror.shared));
+            let (first, opened) = oneshot::channel();
+            let keeping = tokio::spawn(keeper.run(first)).abort_handle();
+            mirror._keeping = Some(Arc::new(Task(keeping)));
+            // Each reveal has this client's deadline. Only a runtime that ends drops the task.
+            opened.await.unwrap_or(Ok(()))?;
+        }
+        Ok(mirror)
     }
 }
 
@@ -164,6 +201,22 @@ impl Mirror {
         })
     }
 
+    /// The secret under a key (the whole key, with the prefix). `None`: there is none, or it was
+    /// not opened: see [`MirrorOptions::reveal`] and [`Mirror::problem`]. While a newer version is
+    /// being opened, the one before it is still here, and says so.
+    pub fn secret(&self, key: impl AsRef<[u8]>) -> Option<MirroredSecret> {
+        let key = key.as_ref();
+        // The entry decides: what is a secret no more is not read even if it is kept.
+        let entry = Arc::clone(self.shared.view.load().entries.get(key)?);
+        let kept = self.shared.secrets.load().get(key).cloned();
+        let kept = kept.filter(|_| entry.is_secret())?;
+        Some(MirroredSecret {
+            is_newest: kept.entry.modified == entry.modified,
+            kept,
+            age: self.age(),
+        })
+    }
+
     /// The revision the mirror is at.
     pub fn revision(&self) -> u64 {
         self.shared.view.load().revision
@@ -185,10 +238,11 @@ impl Mirror {
         Origin::Cache
     }
 
-    /// What keeps it from following the cluster, if the cluster said so; `None`: nothing, or only
-    /// that no server answers (then its age grows).
+    /// What keeps it from following the cluster, if the cluster said so, or from opening a secret;
+    /// `None`: nothing, or only that no server answers (then its age grows).
     pub fn problem(&self) -> Option<String> {
-        self.shared.problem.borrow().clone()
+        let following = self.shared.problem.borrow().clone();
+        following.or_else(|| self.shared.reveal_problem.lock().clone())
     }
 
     /// Tells when a mirrored key changes.
@@ -217,6 +271,18 @@ impl Mirror {
         tokio::time::timeout(timeout, waiting)
             .await
             .unwrap_or(false)
+    }
+}
+
+impl MirroredSecret {
+    /// The plaintext.
+    pub fn secret(&self) -> &Secret {
+        &self.kept.secret
+    }
+
+    /// The version that it is of.
+    pub fn entry(&self) -> &Entry {
+        &self.kept.entry
     }
 }
 
@@ -283,7 +349,7 @@ impl std::fmt::Debug for Mirror {
     }
 }
 
-impl Drop for Following {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -299,6 +365,8 @@ impl Shared {
             reached: watch::Sender::new(0),
             hurry: Notify::new(),
             problem: watch::Sender::new(None),
+            secrets: ArcSwap::default(),
+            reveal_problem: Mutex::new(None),
         }
     }
 }

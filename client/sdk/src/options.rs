@@ -118,6 +118,37 @@ pub struct DeleteOptions {
     pub previous: bool,
 }
 
+/// How to put a secret.
+#[derive(Clone, Debug, Default)]
+pub struct SecretPutOptions {
+    /// What must be there, else [`crate::WriteError::Conflict`].
+    pub expected: Option<Expected>,
+    /// The lease to live under.
+    pub lease: Option<LeaseId>,
+    /// Why, for the history; at most 1 KiB. Not secret.
+    pub note: String,
+}
+
+/// How to open a secret.
+#[derive(Clone, Debug, Default)]
+pub struct RevealOptions {
+    /// The version that was current at this revision; `None`: the newest.
+    pub revision: Option<Revision>,
+    /// Why, for the audit log; some policies want one.
+    pub reason: String,
+    /// How fresh.
+    pub consistency: Consistency,
+}
+
+/// How to destroy a secret.
+#[derive(Clone, Debug, Default)]
+pub struct DestroyOptions {
+    /// The version of this revision alone; `None`: every version, and the key.
+    pub revision: Option<Revision>,
+    /// Why, for the history; at most 1 KiB.
+    pub note: String,
+}
+
 /// How to watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -171,12 +202,24 @@ pub struct MirrorOptions {
     /// How often to ask the cluster whether the mirror is current, which is what its age is
     /// measured from. One small linearizable read each. Default 2 s.
     pub check: Duration,
+    /// Opens each secret of the prefix and keeps it in memory, in the open: read it with
+    /// [`crate::Mirror::secret`], without waiting and without any server. Default `None`: the mirror
+    /// tells that there is a secret and never knows it.
+    pub reveal: Option<MirrorReveal>,
+}
+
+/// How a mirror opens secrets. Each version is opened once, and recorded like any other reveal.
+#[derive(Clone, Debug, Default)]
+pub struct MirrorReveal {
+    /// Why, for the audit log; some policies want one.
+    pub reason: String,
 }
 
 impl Default for MirrorOptions {
     fn default() -> Self {
         Self {
             check: Duration::from_secs(2),
+            reveal: None,
         }
     }
 }

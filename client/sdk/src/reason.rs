@@ -78,6 +78,8 @@ reasons! {
     WrongCluster = "wrong_cluster",
     /// There is no keyring yet, or its recovery shares were not shown to work: no secret is taken.
     NoKeyring = "no_keyring",
+    /// The policy wants to know why before it opens this secret.
+    ReasonRequired = "reason_required",
     /// This certificate may not do that.
     NotAllowed = "not_allowed",
     /// Only the leader can do this, and the server is not it. Nothing was changed.

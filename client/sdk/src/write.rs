@@ -41,7 +41,7 @@ pub struct Deleted {
 }
 
 impl Expected {
-    fn to_wire(self) -> u64 {
+    pub(crate) fn to_wire(self) -> u64 {
         match self {
             Self::Absent => 0,
             Self::At(revision) => revision.get(),
@@ -176,7 +176,7 @@ impl Client {
     }
 }
 
-fn conflict_or(
+pub(crate) fn conflict_or(
     failure: Failure,
     expected: Option<Expected>,
     key: impl FnOnce() -> Key,

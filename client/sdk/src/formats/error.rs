@@ -110,6 +110,12 @@ pub enum RenderError {
         /// What it cannot say.
         what: String,
     },
+    /// A secret is never written to a file, sealed or not.
+    #[error("{key} is a secret, and no file holds one; leave it out")]
+    Secret {
+        /// The key.
+        key: String,
+    },
     /// The key is none that a file's names could make.
     #[error(
         "{key}: no file can name this key (an empty part, a plain '@', or a '%' that encodes \
@@ -154,5 +160,14 @@ pub enum PlanError {
         name: String,
         /// Why not.
         source: key::KeyError,
+    },
+    /// A plain value would replace a secret, and stay in the history for all to read.
+    #[error(
+        "{key} is a secret, and the file has a plain value for it; take it out of the file and put \
+         it with `kvctl secret put`, or delete the secret first"
+    )]
+    Secret {
+        /// The key.
+        key: key::Key,
     },
 }

@@ -116,8 +116,13 @@ pub fn read(bytes: &[u8], format: Format) -> Result<Document, FormatError> {
 }
 
 /// Writes parameters, keys relative to the top of the file. What comes out reads back as the very
-/// same parameters; where the format cannot say one, nothing is written and the key is named.
+/// same parameters; where the format cannot say one, nothing is written and the key is named. No
+/// format says a secret.
 pub fn write(entries: &[(String, Value)], format: Format) -> Result<Vec<u8>, RenderError> {
+    let is_secret = |(_, value): &&(String, Value)| matches!(value, Value::Sealed(_));
+    if let Some((key, _)) = entries.iter().find(is_secret) {
+        return Err(RenderError::Secret { key: key.clone() });
+    }
     let written = match format {
         Format::Reg => reg::write(entries)?,
         Format::Json => json::write(entries)?.into_bytes(),

@@ -68,6 +68,9 @@ impl ImportPlan {
                 unchanged += 1;
                 continue;
             }
+            if before.as_ref().is_some_and(Current::is_secret) {
+                return Err(PlanError::Secret { key });
+            }
             let after = Some(parameter.value.clone());
             changes.push(Change { key, before, after });
         }
@@ -125,6 +128,12 @@ impl ImportPlan {
             transactions.push(transaction);
         }
         transactions
+    }
+}
+
+impl Current {
+    fn is_secret(&self) -> bool {
+        matches!(self.value, Value::Sealed(_))
     }
 }
 

@@ -9,6 +9,7 @@ mod electing;
 mod failover;
 mod holding;
 mod mirroring;
+mod secrets;
 mod trust;
 mod watching;
 

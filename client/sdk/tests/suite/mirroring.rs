@@ -12,6 +12,7 @@ use crate::{
 fn quick() -> MirrorOptions {
     MirrorOptions {
         check: Duration::from_millis(100),
+        reveal: None,
     }
 }
 

@@ -2,7 +2,7 @@ use super::{
     super::{Format, RenderError, read, write},
     refused, text,
 };
-use holdfast_proto::limits;
+use holdfast_proto::{Value, limits};
 
 #[test]
 fn wrong_json_is_refused_with_its_line() {
@@ -146,5 +146,16 @@ fn a_value_with_keys_below_it_needs_a_flat_format() {
     }
     for format in [Format::Env, Format::Reg] {
         assert!(write(&entries, format).is_ok(), "{format}");
+    }
+}
+
+#[test]
+fn no_format_says_a_secret() {
+    let sealed = Value::Sealed(b"payload".as_slice().into());
+    let entries = [("a".to_owned(), text("1")), ("b".to_owned(), sealed)];
+    for format in Format::ALL {
+        let error = write(&entries, format).unwrap_err();
+        let key = "b".to_owned();
+        assert_eq!(error, RenderError::Secret { key }, "{format}");
     }
 }

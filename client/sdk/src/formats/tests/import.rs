@@ -111,7 +111,17 @@ fn a_prefix_that_makes_keys_too_long_is_refused_by_name() {
     let document = read(b"NAME=1", Format::Env).unwrap();
     let prefix = "p".repeat(limits::KEY_BYTES);
     let error = ImportPlan::new(&document, &prefix, Vec::new()).unwrap_err();
-    let PlanError::Key { name, .. } = &error;
-    assert_eq!(name, "NAME");
+    assert!(matches!(&error, PlanError::Key { name, .. } if name == "NAME"));
     assert!(error.to_string().contains("shorter prefix"), "{error}");
+}
+
+#[test]
+fn a_plain_value_never_replaces_a_secret() {
+    let secret = || current("p/password", Value::Sealed(Default::default()), 1);
+    let document = read(b"password=hunter2\n", Format::Env).unwrap();
+    let error = ImportPlan::new(&document, "p", [secret()]).unwrap_err();
+    assert!(matches!(&error, PlanError::Secret { key } if key.to_string() == "p/password"));
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    let other = plan("user=admin\n", Format::Env, "p", vec![secret()]);
+    assert_eq!(other.changes().len(), 1, "beside a secret all is as ever");
 }

@@ -4,6 +4,7 @@ mod kv;
 mod lease;
 mod lock;
 mod other;
+mod secret;
 mod watch;
 
 use std::{
@@ -58,6 +59,14 @@ pub(crate) struct World {
     pub(crate) line: Vec<(u64, u64)>,
     /// What contenders for the office show, by lease, and since which revision; 0: not yet.
     pub(crate) shown: HashMap<u64, (v1::Value, u64)>,
+    /// By key and revision.
+    pub(crate) plaintexts: BTreeMap<(Bytes, u64), Bytes>,
+    /// What was opened: key, revision, reason.
+    pub(crate) reveals: Vec<(Bytes, u64, String)>,
+    /// No secret is opened without one.
+    pub(crate) wants_reason: bool,
+    pub(crate) epochs: Vec<v1::EpochStatus>,
+    pub(crate) recovery: Option<v1::Recovery>,
     pub(crate) leader: u64,
     pub(crate) term: u64,
 }
@@ -107,6 +116,11 @@ impl Cluster {
                 renewals: 0,
                 line: Vec::new(),
                 shown: HashMap::new(),
+                plaintexts: BTreeMap::new(),
+                reveals: Vec::new(),
+                wants_reason: false,
+                epochs: Vec::new(),
+                recovery: None,
                 leader: 1,
                 term: 1,
             })),
@@ -168,6 +182,30 @@ impl World {
             previous: None,
         });
         self.revision
+    }
+
+    pub(crate) fn delete(&mut self, key: &Bytes) {
+        self.revision += 1;
+        self.entries.remove(key);
+        self.log.push(v1::Event {
+            r#type: v1::event::Type::Delete.into(),
+            entry: Some(v1::Entry {
+                key: key.clone(),
+                modified: self.revision,
+                ..v1::Entry::default()
+            }),
+            previous: None,
+        });
+    }
+
+    pub(crate) fn begin_epoch(&mut self, reason: &str) -> u64 {
+        let epoch = self.epochs.len() as u64 + 1;
+        self.epochs.push(v1::EpochStatus {
+            epoch,
+            reason: reason.to_owned(),
+            ..v1::EpochStatus::default()
+        });
+        epoch
     }
 
     /// Who sent each arrival of the newest request, in order.
@@ -250,6 +288,8 @@ impl FakeNode {
                 .add_service(v1::watch_server::WatchServer::new(context.clone()))
                 .add_service(v1::lease_server::LeaseServer::new(context.clone()))
                 .add_service(v1::lock_server::LockServer::new(context.clone()))
+                .add_service(v1::secrets_server::SecretsServer::new(context.clone()))
+                .add_service(v1::keyring_server::KeyringServer::new(context.clone()))
                 .add_service(v1::cluster_server::ClusterServer::new(context))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
