@@ -7,11 +7,13 @@ mod export;
 mod get;
 mod history;
 mod import;
+mod keyring;
 mod list;
 mod lock;
 mod member;
 mod put;
 mod rollback;
+mod secret;
 mod status;
 mod transaction;
 mod txn;
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     Import(import::Import),
     Export(export::Export),
+    Secret(secret::Secret),
+    Keyring(keyring::Keyring),
     Lock(lock::Lock),
     Member(member::Member),
     Status(status::Status),
@@ -58,6 +62,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Watch(command) => command.run(&session).await?,
         Command::Import(command) => command.run(&session).await?,
         Command::Export(command) => command.run(&session).await?,
+        Command::Secret(command) => command.run(&session).await?,
+        Command::Keyring(command) => command.run(&session).await?,
         Command::Lock(command) => return command.run(&session).await,
         Command::Member(command) => command.run(&session).await?,
         Command::Status(command) => return command.run(&session).await,

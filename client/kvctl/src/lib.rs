@@ -8,6 +8,8 @@
 //! * `output`: tables for people, JSON for programs (its shapes are in `OUTPUT.md` and stable), raw
 //!   for pipes. Results go to standard output; anything else, standard error.
 //! * `failure`: what happened, what to do, and the exit code.
+//! * `terminal` and `plaintext`: secrets on their way in and out, past every buffer that nobody
+//!   wipes. None is ever in an error, an argument list, the environment or a temporary file.
 //! * `value`: typed values, from words and to words.
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the outcome of a write is unknown;
@@ -22,8 +24,10 @@ mod duration;
 mod failure;
 mod member_name;
 mod output;
+mod plaintext;
 mod record;
 mod session;
+mod terminal;
 mod terminate;
 mod time;
 mod value;

@@ -4,7 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 /// The command, with nothing of the machine's own configuration around it.
@@ -22,7 +22,11 @@ fn run(command: &mut Command, arguments: &[&str]) -> (i32, String, String) {
         status,
         stdout,
         stderr,
-    } = command.args(arguments).output().expect("kvctl runs");
+    } = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("kvctl runs");
     let text = |bytes| String::from_utf8(bytes).expect("kvctl writes text");
     (
         status.code().expect("kvctl ends by itself"),
@@ -65,12 +69,72 @@ fn wrong_usage_exits_with_2_and_says_how() {
         (&["get", "a", "--revision", "0"], "from 1 on"),
         (&["export", "p", "--format", "csv"], "use reg, json"),
         (&["lock", "l", "true"], "--"),
+        (&["secret", "put", "a"], "there is no context"),
+        (
+            &["secret", "put", "a", "--file", "/no/such"],
+            "could not be read",
+        ),
+        (&["secret", "put", "a", "-"], "the secret is empty"),
+        (&["secret", "destroy", "a"], "add --yes"),
+        (
+            &["secret", "generate", "a", "--alphabet", "greek"],
+            "base64url",
+        ),
+        (
+            &["-o", "json", "secret", "generate", "a", "--show"],
+            "use one of them",
+        ),
+        (&["keyring", "rotate"], "--reason"),
     ] {
         let (code, out, err) = run(&mut kvctl(home.path()), arguments);
         assert_eq!(code, 2, "{arguments:?}: {err}");
         assert!(err.contains(word), "{arguments:?}: {err}");
         assert!(out.is_empty(), "{arguments:?}: {out}");
     }
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+    let home = tempfile::tempdir().unwrap();
+    for word in ["hunter2", "-hunter2", "--hunter2"] {
+        let (code, out, err) = run(&mut kvctl(home.path()), &["secret", "put", "a", word]);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("nothing was put"), "{err}");
+        assert!(!err.contains("hunter2") && out.is_empty(), "{err}{out}");
+    }
+}
+
+#[test]
+fn without_a_terminal_no_secret_is_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let context = context(home.path());
+    let context = context.to_str().unwrap();
+    for (arguments, word) in [
+        (["secret", "put", "a"], "--file FILE or -"),
+        (["secret", "destroy", "a"], "--yes"),
+    ] {
+        let mut command = kvctl(home.path());
+        let (code, _, err) = run(command.args(["--context", context]), &arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(
+            err.contains("no terminal to ask") && err.contains(word),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_that_is_too_large_is_refused_before_any_server_is_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("large");
+    fs::write(&file, vec![b'x'; 1024 * 1024 + 1]).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, _, err) = run(
+        &mut kvctl(home.path()),
+        &["secret", "put", "a", "--file", file],
+    );
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("1048576 bytes"), "{err}");
 }
 
 #[test]
@@ -140,6 +204,9 @@ fn unreachable_servers_exit_with_4_and_say_what_to_check() {
         &["member", "list"],
         &["watch", "a"],
         &["lock", "l", "--", "true"],
+        &["secret", "get", "a"],
+        &["secret", "put", "a", "--insecure-argv", "hunter2"],
+        &["keyring", "status"],
     ] {
         let mut command = kvctl(home.path());
         command
@@ -150,6 +217,7 @@ fn unreachable_servers_exit_with_4_and_say_what_to_check() {
         assert_eq!(code, 4, "{arguments:?}: {err}");
         assert!(err.contains("127.0.0.1:"), "{arguments:?}: {err}");
         assert!(out.is_empty(), "{arguments:?}: {out}");
+        assert!(!err.contains("hunter2"), "{err}");
         assert!(
             !err.contains('\u{1b}'),
             "colours without a terminal: {err:?}"

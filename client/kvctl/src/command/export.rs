@@ -12,7 +12,8 @@ use crate::{failure::Failure, session::Session};
 
 /// Export what lies under a prefix as a file that `import` takes
 ///
-/// Keys are relative to the prefix. What the format cannot say is refused by name.
+/// Keys are relative to the prefix. What the format cannot say is refused by name. Secrets are left
+/// out, and said to be.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     /// The prefix; a / is put behind it if there is none. '' means every key
@@ -47,8 +48,15 @@ impl Export {
                 "no key lies under {prefix}; nothing was exported, `kvctl list` shows what there is"
             )));
         }
-        let entries = page
-            .entries
+        let (secrets, plain): (Vec<_>, Vec<_>) =
+            page.entries.into_iter().partition(Entry::is_secret);
+        if plain.is_empty() {
+            return Err(Failure::refused(format!(
+                "only secrets lie under {prefix}, and no file holds those; nothing was exported, \
+                 `kvctl secret get` opens one"
+            )));
+        }
+        let entries = plain
             .into_iter()
             .map(|entry| relative(entry, &prefix))
             .collect::<Result<Vec<_>, _>>()?;
@@ -59,6 +67,12 @@ impl Export {
             Some(path) => std::fs::write(path, &written).map_err(|error| {
                 Failure::refused(format!("{} could not be written: {error}", path.display()))
             })?,
+        }
+        if !secrets.is_empty() {
+            session.output.warn(format_args!(
+                "{} left out, for no file holds one: an import of this file is not all there was",
+                count(secrets.len() as u64, "secret")
+            ));
         }
         let keys = count(entries.len() as u64, "key");
         session

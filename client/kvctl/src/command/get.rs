@@ -40,6 +40,13 @@ impl Get {
                 "there {place}; `kvctl list` shows what there is"
             )));
         };
+        // An empty value, or `null`, would be taken for the secret.
+        if found.entry.is_secret() {
+            return Err(Failure::refused(format!(
+                "{0} is a secret; `kvctl secret get {0}` opens it",
+                self.key
+            )));
+        }
         let output = &session.output;
         match output.format {
             Format::Raw => output.bytes(&found.value().to_canonical()),

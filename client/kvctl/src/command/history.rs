@@ -1,6 +1,6 @@
 //! `history`: who set a key to what, when and why.
 
-use holdfast_client::{HistoryOptions, Key, Version};
+use holdfast_client::{self as sdk, Client, HistoryOptions, Key, Version};
 use serde_json::{Value as Json, json};
 
 use super::parse_key;
@@ -25,32 +25,7 @@ pub(crate) struct History {
 impl History {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let client = session.connect().await?;
-        let options = HistoryOptions {
-            limit: self.limit.unwrap_or(0),
-            before: None,
-            values: !self.no_values,
-        };
-        let mut history = client.history(self.key.clone(), options.clone()).await?;
-        // One answer holds what fits; go on until all that was asked for is there.
-        while self.limit.is_none() && history.more {
-            let before = history
-                .versions
-                .last()
-                .map(|version| version.entry.modified);
-            let options = HistoryOptions {
-                before,
-                ..options.clone()
-            };
-            let older = client.history(self.key.clone(), options).await?;
-            history.more = older.more && !older.versions.is_empty();
-            history.versions.extend(older.versions);
-        }
-        if history.versions.is_empty() {
-            return Err(Failure::refused(format!(
-                "no version of {} is kept; `kvctl list` shows what there is",
-                self.key
-            )));
-        }
+        let history = read_all(&client, &self.key, self.limit, !self.no_values).await?;
         let output = &session.output;
         if session.is_json() {
             let mut fields = record::key_fields(&self.key);
@@ -78,6 +53,41 @@ impl History {
         let headings = ["REVISION", "WHEN (UTC)", "AUTHOR", "TYPE", "VALUE", "NOTE"];
         output.rows(headings, rows.collect())
     }
+}
+
+/// The kept versions; an error where there are none. Without a limit all of them: one answer holds
+/// what fits.
+pub(super) async fn read_all(
+    client: &Client,
+    key: &Key,
+    limit: Option<u64>,
+    values: bool,
+) -> Result<sdk::History, Failure> {
+    let options = HistoryOptions {
+        limit: limit.unwrap_or(0),
+        before: None,
+        values,
+    };
+    let mut history = client.history(key.clone(), options.clone()).await?;
+    while limit.is_none() && history.more {
+        let before = history
+            .versions
+            .last()
+            .map(|version| version.entry.modified);
+        let options = HistoryOptions {
+            before,
+            ..options.clone()
+        };
+        let older = client.history(key.clone(), options).await?;
+        history.more = older.more && !older.versions.is_empty();
+        history.versions.extend(older.versions);
+    }
+    if history.versions.is_empty() {
+        return Err(Failure::refused(format!(
+            "no version of {key} is kept; `kvctl list` shows what there is"
+        )));
+    }
+    Ok(history)
 }
 
 fn version_json(version: &Version) -> Json {

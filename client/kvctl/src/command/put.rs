@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, path::PathBuf};
 
-use holdfast_client::{Expected, Key, PutOptions, Revision, ValueKind};
+use holdfast_client::{Client, Expected, Key, PutOptions, Revision, ValueKind};
 use serde_json::json;
 
 use super::parse_key;
@@ -44,6 +44,10 @@ pub(crate) struct Put {
     /// Why; kept in the history
     #[arg(long, value_name = "WHY", default_value = "")]
     note: String,
+
+    /// Also where the key is a secret: the value will be there for all to read
+    #[arg(long)]
+    replace_secret: bool,
 }
 
 impl Put {
@@ -51,10 +55,13 @@ impl Put {
         let value = value::parse(self.given()?, self.kind)?;
         let options = PutOptions {
             expected: self.if_revision.map(expected),
-            note: self.note,
+            note: self.note.clone(),
             ..PutOptions::default()
         };
         let client = session.connect().await?;
+        if !self.replace_secret {
+            self.expect_no_secret(&client).await?;
+        }
         let written = client.put_with(self.key.clone(), value, options).await?;
         if session.is_json() {
             let mut fields = record::key_fields(&self.key);
@@ -66,6 +73,20 @@ impl Put {
             self.key, written.revision
         ));
         Ok(())
+    }
+
+    /// A secret that is put as a plain value is one no more, and stays in the history for all to
+    /// read. That is a slip of the hand.
+    async fn expect_no_secret(&self, client: &Client) -> Result<(), Failure> {
+        let found = client.get(self.key.clone()).await?;
+        match found.is_some_and(|found| found.entry.is_secret()) {
+            true => Err(Failure::refused(format!(
+                "{0} is a secret, and a plain value is there for all to read; nothing was written, \
+                 use `kvctl secret put {0}`, or add --replace-secret",
+                self.key
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn given(&self) -> Result<Given, Failure> {
