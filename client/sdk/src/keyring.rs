@@ -116,6 +116,8 @@ pub struct RecoveryChallenge {
     pub epoch: u64,
     /// That key, for the recovery key.
     pub recovery_wrap: Bytes,
+    /// Tells whether a key is that epoch's.
+    pub check: Bytes,
     /// The recovery key.
     pub recovery: RecoveryKey,
 }
@@ -189,6 +191,7 @@ impl KeyringClient {
             lineage: answer.lineage,
             epoch: answer.epoch,
             recovery_wrap: answer.recovery_wrap,
+            check: answer.check,
             recovery: recovery(answer.recovery.unwrap_or_default()),
         })
     }
