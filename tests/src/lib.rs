@@ -3,6 +3,7 @@ pub mod checker;
 pub mod etcd;
 pub mod harness;
 pub mod history;
+pub mod leak;
 pub mod load;
 pub mod machine;
 pub mod scenario;
