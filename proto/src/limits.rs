@@ -57,6 +57,9 @@ pub const AUTHOR_BYTES: usize = 256;
 pub const ADDRESS_BYTES: usize = 256;
 /// Longest public key of a member, bytes.
 pub const PUBLIC_KEY_BYTES: usize = 8 * 1024;
+/// Anchors of one member's audit log that the state keeps. The newest vouches for all before it;
+/// the older ones tell where a change was made.
+pub const AUDIT_ANCHORS: usize = 64;
 /// Older versions of a key that are kept whatever their age.
 pub const RETENTION_VERSIONS: u64 = 20;
 /// Older versions are kept at least this long after they were replaced, milliseconds.

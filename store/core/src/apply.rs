@@ -218,6 +218,15 @@ fn perform(
             state.members.found(*founding, now)?;
             Ok(ReplyBody::Done)
         }
+        Body::AuditAnchor {
+            member,
+            sequence,
+            hash,
+        } => {
+            state.members.check_known(member)?;
+            state.anchors.add(member, sequence, hash, now)?;
+            Ok(ReplyBody::Done)
+        }
         Body::Tick => Ok(ReplyBody::Done),
     }
 }

@@ -14,6 +14,7 @@ use holdfast_proto::{
 use prost::Message as _;
 
 use crate::{
+    audit::AnchorHash,
     member::Role,
     operation::{DeleteOperation, PutOperation, Transaction},
     reply::{Reason, Refusal},
@@ -103,6 +104,15 @@ pub enum Body {
     MemberRemove(NodeId),
     /// Founds the cluster: its first command.
     ClusterInit(Box<Founding>),
+    /// Holds on to the head of a member's audit log.
+    AuditAnchor {
+        /// Whose.
+        member: NodeId,
+        /// Of its newest record.
+        sequence: u64,
+        /// Of the chain up to it.
+        hash: AnchorHash,
+    },
     /// Moves cluster time on.
     Tick,
 }

@@ -19,12 +19,13 @@
 //! Where things are: [`command`] and [`operation`] say what can be asked, [`reply`] what is
 //! answered; `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older
 //! versions; [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches;
-//! `session` applies requests once; [`lease`], [`lock`], [`member`] and [`token`] are what their
+//! `session` applies requests once; [`audit`] holds the heads of the nodes' audit logs; [`lease`], [`lock`], [`member`] and [`token`] are what their
 //! names say; [`row`] goes to archives and back; [`hash`] sums it up.
 //!
 //! Absent: consensus, disks, networks, secrets in the clear, and anything asynchronous.
 
 pub mod apply;
+pub mod audit;
 mod author;
 mod clock;
 pub mod command;
@@ -53,6 +54,7 @@ pub mod usage;
 mod wire;
 
 pub use apply::{Context, Outcome, apply};
+pub use audit::{Anchor, AnchorHash};
 pub use command::{Body, Command, CommandError, Delete, Expected, Founding, Put};
 pub use entry::{Entry, Found, Located, Retired, VersionId, VersionMeta};
 pub use hash::{Digest, StateHash};

@@ -174,6 +174,11 @@ impl Members {
         self.all.values().filter(|member| !member.removed)
     }
 
+    /// Whether there is such a member now.
+    pub(crate) fn check_known(&self, id: NodeId) -> Result<(), Refusal> {
+        self.find(id).map(drop)
+    }
+
     fn find(&self, id: NodeId) -> Result<&Member, Refusal> {
         match self.all.get(&id) {
             Some(member) if !member.removed => Ok(member),

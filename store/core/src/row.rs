@@ -14,6 +14,7 @@ use holdfast_proto::{
 
 use crate::{
     State,
+    audit::Anchor,
     clock::Clock,
     command::CommandError,
     entry::{Found, VersionMeta},
@@ -25,6 +26,7 @@ use crate::{
     retention::Policy,
     session::Session,
     token::{Token, TokenDigest},
+    wire::command::{anchor_to_wire, parse_anchor},
 };
 
 /// Why rows are not a state. The archive is damaged or of a newer version: use another.
@@ -123,6 +125,11 @@ impl State {
                     .all
                     .iter()
                     .map(|(digest, token)| token_row(digest, token)),
+            )
+            .chain(
+                self.anchors
+                    .rows()
+                    .map(|(member, anchor)| anchor_row(member, anchor)),
             )
             .map(row)
     }
@@ -240,6 +247,18 @@ impl State {
             }
             Row::Answer(row) => self.restore_answer(row)?,
             Row::Member(row) => self.members.set(member(row)?),
+            Row::AuditAnchor(row) => {
+                let anchor = row.anchor.ok_or(damaged("audit anchor", "it is empty"))?;
+                let (member, sequence, hash) = parse_anchor(&anchor)?;
+                self.anchors.insert(
+                    member,
+                    Anchor {
+                        sequence,
+                        hash,
+                        at: Timestamp::from_millis(row.at_ms),
+                    },
+                );
+            }
             Row::Token(row) => {
                 let digest = row.digest[..].try_into();
                 let digest = digest.map_err(|_| damaged("token", "its digest is not 32 bytes"))?;
@@ -373,6 +392,13 @@ fn token_row(digest: &TokenDigest, token: &Token) -> Row {
             .name
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
+    })
+}
+
+fn anchor_row(member: NodeId, anchor: &Anchor) -> Row {
+    Row::AuditAnchor(wire::AuditAnchorRow {
+        anchor: Some(anchor_to_wire(member, anchor.sequence, &anchor.hash)),
+        at_ms: anchor.at.as_millis(),
     })
 }
 

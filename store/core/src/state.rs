@@ -6,6 +6,7 @@ use bytes::Bytes;
 use holdfast_proto::{Key, KeyRange, LeaseId, NodeId, Timestamp};
 
 use crate::{
+    audit::{Anchor, Anchors},
     author::Authors,
     clock::Clock,
     entry::Entry,
@@ -38,6 +39,7 @@ pub struct State {
     pub(crate) sessions: Sessions,
     pub(crate) members: Members,
     pub(crate) tokens: Tokens,
+    pub(crate) anchors: Anchors,
     /// Beside the state: what nodes need not agree on.
     pub(crate) recent: Recent,
     pub(crate) authors: Authors,
@@ -63,6 +65,7 @@ impl State {
             sessions: Sessions::default(),
             members: Members::default(),
             tokens: Tokens::default(),
+            anchors: Anchors::default(),
             recent: Recent::starting_at(1),
             authors: Authors::default(),
         }
@@ -114,6 +117,7 @@ impl State {
             .join(self.sessions.hash)
             .join(self.members.hash)
             .join(self.tokens.hash)
+            .join(self.anchors.hash)
             .finish()
     }
 
@@ -194,6 +198,11 @@ impl State {
     /// An unused token.
     pub fn token(&self, digest: TokenDigest) -> Option<&Token> {
         self.tokens.all.get(&digest)
+    }
+
+    /// The kept heads of a member's audit log, oldest first.
+    pub fn anchors(&self, member: NodeId) -> impl DoubleEndedIterator<Item = &Anchor> {
+        self.anchors.of(member)
     }
 
     /// The prefixes that have a retention of their own.

@@ -1,5 +1,5 @@
 //! Between the parsed types and their protobuf forms. Parsing checks shapes and sizes.
 
-mod command;
+pub(crate) mod command;
 mod operation;
 mod reply;

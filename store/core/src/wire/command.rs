@@ -10,6 +10,7 @@ use holdfast_proto::{
 };
 
 use crate::{
+    audit::AnchorHash,
     command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most},
     member::Role,
     retention::Retention,
@@ -113,6 +114,14 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
         },
         Wire::MemberRemove(remove) => Body::MemberRemove(NodeId(remove.id)),
         Wire::ClusterInit(init) => Body::ClusterInit(Box::new(parse_founding(init)?)),
+        Wire::AuditAnchor(anchor) => {
+            let (member, sequence, hash) = parse_anchor(&anchor)?;
+            Body::AuditAnchor {
+                member,
+                sequence,
+                hash,
+            }
+        }
         Wire::Tick(wire::Tick {}) => Body::Tick,
         Wire::NodeKeySet(_)
         | Wire::RecoverySet(_)
@@ -184,6 +193,25 @@ fn parse_digest(bytes: &[u8]) -> Result<TokenDigest, CommandError> {
         .try_into()
         .map_err(|_| CommandError::Invalid("a token's digest has 32 bytes"))?;
     Ok(TokenDigest::from_bytes(bytes))
+}
+
+/// An anchor without its time, from a command or from an archive.
+pub(crate) fn parse_anchor(
+    wire: &wire::AuditAnchor,
+) -> Result<(NodeId, u64, AnchorHash), CommandError> {
+    let hash = wire.hash[..]
+        .try_into()
+        .map_err(|_| CommandError::Invalid("the hash of an audit log has 32 bytes"))?;
+    if wire.member == 0 || wire.sequence == 0 {
+        return Err(CommandError::Missing(
+            "the anchor of an audit log names no member or no record",
+        ));
+    }
+    Ok((
+        NodeId(wire.member),
+        wire.sequence,
+        AnchorHash::from_bytes(hash),
+    ))
 }
 
 /// `None`: not set.
@@ -293,6 +321,24 @@ fn body_to_wire(body: Body) -> Wire {
             }),
             public_key: founding.public_key,
         }),
+        Body::AuditAnchor {
+            member,
+            sequence,
+            hash,
+        } => Wire::AuditAnchor(anchor_to_wire(member, sequence, &hash)),
         Body::Tick => Wire::Tick(wire::Tick {}),
+    }
+}
+
+/// As [`parse_anchor`] takes it.
+pub(crate) fn anchor_to_wire(
+    member: NodeId,
+    sequence: u64,
+    hash: &AnchorHash,
+) -> wire::AuditAnchor {
+    wire::AuditAnchor {
+        member: member.0,
+        sequence,
+        hash: Bytes::copy_from_slice(hash.as_bytes()),
     }
 }
