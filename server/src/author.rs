@@ -4,6 +4,8 @@
 //! other is for nodes alone, and a node that was removed is refused everywhere. Joining, health and
 //! reflection ask for no certificate.
 
+use std::net::SocketAddr;
+
 use http::Extensions;
 use tonic::Status;
 
@@ -72,6 +74,11 @@ pub(crate) fn admit_identity<'a>(
 /// Who calls, if a certificate says so.
 pub(crate) fn identity(extensions: &Extensions) -> Option<&Identity> {
     extensions.get::<Peer>()?.0.as_ref()
+}
+
+/// Where the caller connected from; `None`: it is this process.
+pub(crate) fn address(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<Peer>()?.1
 }
 
 const JOIN: &str = "/holdfast.v1.Cluster/Join";

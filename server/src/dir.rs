@@ -97,6 +97,11 @@ impl NodeDir {
         self.path.join(DATA)
     }
 
+    /// Where the node keeps its audit log.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.path.join(AUDIT)
+    }
+
     /// The operator context that `kvd init` wrote, if it ran here.
     pub fn context(&self) -> Option<PathBuf> {
         let path = self.path.join(CONTEXT).join("admin.toml");
@@ -375,6 +380,7 @@ const CA_KEY: &str = "ca.key";
 const NODE_CERTIFICATE: &str = "node.crt";
 const NODE_KEY: &str = "node.key";
 const CONTEXT: &str = "context";
+const AUDIT: &str = "audit";
 const DATA: &str = "data";
 const DATA_MARK: &str = "node";
 const STARTED: &str = "started";

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
+    audit::Audit,
     clocks::Clocks,
     deadline,
     fence::Fence,
@@ -35,6 +36,8 @@ pub(crate) struct Host {
     pub(crate) renewals: Renewals,
     pub(crate) fence: Fence,
     pub(crate) clocks: Clocks,
+    /// Where reveals and admin acts are recorded before they are done.
+    pub(crate) audit: Audit,
     /// Empty on a learner, which is not trusted with it, until it is promoted.
     pub(crate) authority: OnceLock<CertificateAuthority>,
     /// Where its etcd front is, as a URL; empty: it has none.

@@ -38,6 +38,7 @@ pub mod status;
 pub mod telemetry;
 pub mod tls;
 
+mod audit;
 mod author;
 mod clocks;
 mod cluster;

@@ -21,6 +21,7 @@ use tonic::transport::Channel;
 use self::serving::Serving;
 pub(crate) use self::serving::report as report_health;
 use crate::{
+    audit::Audit,
     clocks::{self, Clocks},
     dir::{DirError, NodeDir},
     divergence, duties, etcd,
@@ -116,6 +117,9 @@ impl Node {
             ..ReplicaOptions::new(configuration.id, dir.data(), dial.clone())
         })
         .await?;
+        let clock = clocks.clock();
+        let audit = Audit::start(dir.audit(), configuration.id, move || clock.wall_ms())
+            .map_err(|error| StartError::Services(error.to_string()))?;
         let host = Arc::new(Host {
             replica,
             cluster: configuration.cluster_id.as_str().into(),
@@ -126,6 +130,7 @@ impl Node {
             renewals: Renewals::default(),
             fence: Fence::down(),
             clocks,
+            audit,
             authority: authority.map(OnceLock::from).unwrap_or_default(),
             etcd: etcd
                 .as_ref()
@@ -280,6 +285,7 @@ impl Node {
         }
         self.duties.wait().await;
         self.founding.abort();
+        self.host.audit.end().await;
         self.host.replica.shutdown().await;
         if let Some(etcd) = &self.etcd {
             etcd.serving.end(LINGER).await;

@@ -61,6 +61,7 @@ pub enum Reason {
     NoAuthority,
     Reseal,
     NoKeyring,
+    NotRecorded,
     Internal,
 }
 
@@ -112,6 +113,7 @@ impl Reason {
             Self::NoAuthority => ("no_authority", Code::Unavailable),
             Self::Reseal => ("reseal", Code::Aborted),
             Self::NoKeyring => ("no_keyring", Code::FailedPrecondition),
+            Self::NotRecorded => ("not_recorded", Code::ResourceExhausted),
             Self::Internal => ("internal", Code::Internal),
         }
     }

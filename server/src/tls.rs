@@ -13,6 +13,7 @@ pub mod listen;
 pub mod verify;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
@@ -38,10 +39,10 @@ use crate::identity::{
     authority::{CLOCK_TOLERANCE, LIFETIME, host_of},
 };
 
-/// Who is at the other end of a connection, as its certificate proves it. A request's extension;
-/// `None`: it showed no certificate.
+/// Who is at the other end of a connection, as its certificate proves it (`None`: it showed none),
+/// and where (`None`: in this process). A request's extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer(pub Option<Identity>);
+pub struct Peer(pub Option<Identity>, pub Option<SocketAddr>);
 
 /// A node's certificate, key and trust. Cheap to clone; a renewed certificate reaches all clones.
 #[derive(Clone)]

@@ -82,6 +82,8 @@ reasons! {
     ReasonRequired = "reason_required",
     /// This certificate may not do that.
     NotAllowed = "not_allowed",
+    /// The node could not record the act in its audit log, so nothing was done.
+    NotRecorded = "not_recorded",
     /// Only the leader can do this, and the server is not it. Nothing was changed.
     NotLeader = "not_leader",
     /// The cluster cannot do this as it is now.

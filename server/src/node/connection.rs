@@ -48,7 +48,7 @@ pub(super) fn all(
 pub(super) fn channel(locals: mpsc::Sender<Local>, identity: Identity) -> Channel {
     Endpoint::from_static("http://embedded").connect_with_connector_lazy(tower::service_fn(
         move |_: Uri| {
-            let (locals, peer) = (locals.clone(), Peer(Some(identity.clone())));
+            let (locals, peer) = (locals.clone(), Peer(Some(identity.clone()), None));
             async move {
                 let (here, there) = tokio::io::duplex(BUFFER_BYTES);
                 let local = Local {

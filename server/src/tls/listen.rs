@@ -66,7 +66,9 @@ async fn accept(
         };
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, stream)).await {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, stream, address))
+                .await
+            {
                 Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
                 Ok(Err(error)) => refused(address, &error),
                 Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
@@ -76,7 +78,11 @@ async fn accept(
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<PeerStream> {
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> io::Result<PeerStream> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
     let certificate = stream
@@ -90,7 +96,7 @@ async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<PeerS
         .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
     Ok(PeerStream {
         stream: Gathered::new(stream),
-        peer: Peer(identity),
+        peer: Peer(identity, Some(address)),
     })
 }
 
