@@ -41,6 +41,8 @@ pub(crate) mod purpose {
     pub(crate) const CHECK: &str = "holdfast-seal/1 check";
     pub(crate) const ESCROW: &str = "holdfast-seal/1 escrow";
     pub(crate) const NODE_KEY: &str = "holdfast-seal/1 node key";
+    pub(crate) const FILE_KEY: &str = "holdfast-seal/1 file key";
+    pub(crate) const CHUNK: &str = "holdfast-seal/1 chunk";
 }
 
 /// Contexts of BLAKE3's `derive_key`: what a key is made from another for.
@@ -49,6 +51,9 @@ pub(crate) mod derived {
     pub(crate) const PREVIOUS: &str = "holdfast-seal 2026-11 epoch key: key of the previous epoch";
     pub(crate) const CHECK: &str = "holdfast-seal 2026-11 epoch key: check value";
     pub(crate) const ESCROW: &str = "holdfast-seal 2026-11 epoch key: escrow proof";
+    pub(crate) const EPOCH_FILES: &str = "holdfast-seal 2026-11 epoch key: keys of files";
+    pub(crate) const KEY_FILES: &str = "holdfast-seal 2026-11 key of its own: keys of files";
+    pub(crate) const SHARE: &str = "holdfast-seal 2026-11 recovery share: checksum";
     pub(crate) const CREDENTIAL: &str = "holdfast-seal 2026-11 node key: credential";
 }
 

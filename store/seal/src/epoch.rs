@@ -157,7 +157,7 @@ impl Lineage {
 }
 
 impl Recipient {
-    fn bind(self, binding: Binding) -> Binding {
+    pub(crate) fn bind(self, binding: Binding) -> Binding {
         match self {
             Self::Member(id) => binding.bytes(b"member").number(id),
             Self::Recovery => binding.bytes(b"recovery").number(0),
@@ -331,6 +331,11 @@ impl EpochKey {
     /// The key that seals data keys.
     pub(crate) fn wrap_key(&self) -> SymmetricKey {
         self.key.derive(derived::WRAP)
+    }
+
+    /// The key that seals the keys of files.
+    pub(crate) fn file_key(&self) -> SymmetricKey {
+        self.key.derive(derived::EPOCH_FILES)
     }
 
     fn checked(

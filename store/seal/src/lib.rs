@@ -28,11 +28,17 @@ pub mod envelope;
 pub mod epoch;
 pub mod keyring;
 pub mod node_key;
+pub mod recovery;
 pub mod rewrap;
+pub mod share;
+pub mod stream;
 
 mod aead;
+mod base32;
 mod bind;
 mod hybrid;
+#[cfg(test)]
+mod known_answers;
 mod protector;
 mod random;
 mod secret;
@@ -45,5 +51,8 @@ pub use node_key::{NodeKey, NodeKeyError, Protect, Unlock};
 pub use protector::{PassphraseCost, Protector};
 pub use rand_core::CryptoRng;
 pub use random::OsRandom;
+pub use recovery::{Gathered, RecoveryError, RecoveryKey, SetId, Split};
 pub use rewrap::RewrapPlan;
 pub use secret::{SecretBytes, SymmetricKey};
+pub use share::{Share, ShareTextError};
+pub use stream::{StreamError, StreamOpener, StreamSealer};

@@ -128,6 +128,10 @@ impl NodeKey {
         EpochKey::unwrap_with(&self.0, lineage, epoch, recipient, wrap, check)
     }
 
+    pub(crate) fn pair(&self) -> &KeyPair {
+        &self.0
+    }
+
     /// What to write to its file.
     pub fn protect(
         &self,

@@ -27,6 +27,11 @@ impl SecretBytes {
         &self.0
     }
 
+    /// The bytes as text, if they are UTF-8.
+    pub fn expose_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         self.0.len()
