@@ -20,13 +20,23 @@ impl Person {
         there.then_some(Self(()))
     }
 
-    /// Two lines that are not shown while they are typed. Between them nothing is shown either, however early the second is typed.
+    /// A line that is not shown while it is typed.
+    pub(crate) fn ask_secret(self, question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        platform::unseen(|| read_unseen(question))
+    }
+
+    /// Two such lines. Between them nothing is shown either, however early the second is typed.
     pub(crate) fn ask_secrets(
         self,
         questions: [&str; 2],
     ) -> Result<[Zeroizing<Vec<u8>>; 2], Failure> {
         let [first, second] = questions;
         platform::unseen(|| Ok([read_unseen(first)?, read_unseen(second)?]))
+    }
+
+    /// Something to know before the next question.
+    pub(crate) fn tell(self, what: &str) -> Result<(), Failure> {
+        say(&format!("{what}\n"))
     }
 
     /// A line that is shown.
@@ -43,6 +53,31 @@ impl Person {
     pub(crate) fn agrees(self, question: &str) -> Result<bool, Failure> {
         let answer = self.ask(&format!("{question} [y/N] "))?;
         Ok(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Shows text on a screen of its own, which no scrolling back brings up again, until enter is
+    /// pressed.
+    pub(crate) fn show_alone(self, text: &str) -> Result<(), Failure> {
+        let _screen = Screen::take()?;
+        say(text)?;
+        read_line(LONGEST_LINE).map(drop)
+    }
+}
+
+/// The terminal's second screen. Cleared and left when dropped.
+struct Screen;
+
+impl Screen {
+    fn take() -> Result<Self, Failure> {
+        say("\x1b[?1049h\x1b[2J\x1b[H")?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing more.
+        let _ = say("\x1b[2J\x1b[H\x1b[?1049l");
     }
 }
 

@@ -1,8 +1,11 @@
 //! `keyring`: the keys that secrets are sealed by, who holds them, and how they are recovered.
 
+mod init_recovery;
 mod progress;
 mod rotate;
+mod shares;
 mod status;
+mod verify_recovery;
 
 use clap::Subcommand;
 
@@ -18,6 +21,8 @@ pub(crate) struct Keyring {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    InitRecovery(init_recovery::InitRecovery),
+    VerifyRecovery(verify_recovery::VerifyRecovery),
     Status(status::Status),
     Rotate(rotate::Rotate),
 }
@@ -25,6 +30,8 @@ enum Action {
 impl Keyring {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.action {
+            Action::InitRecovery(command) => command.run(session).await,
+            Action::VerifyRecovery(command) => command.run(session).await,
             Action::Status(command) => command.run(session).await,
             Action::Rotate(command) => command.run(session).await,
         }

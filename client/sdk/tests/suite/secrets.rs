@@ -7,6 +7,8 @@ use holdfast_client::{
     Reason, Recipe, RevealOptions, Secret, SecretPutOptions, Value, WriteError,
 };
 
+use holdfast_proto::v1;
+
 use crate::{
     fake::{Cluster, Manner},
     until,
@@ -244,16 +246,30 @@ async fn a_recovery_key_is_made_known_shown_to_work_and_an_epoch_begun_once() {
         }
     ));
     assert!(!keyring.status().await.unwrap().accepts_secrets());
-    assert!(
-        keyring
-            .verify_recovery(&b"ab"[..], &b"ab"[..])
-            .await
-            .is_err()
+    {
+        let mut world = cluster.shared.world();
+        world.proof = "proof".into();
+        world.challenge = Some(v1::ChallengeRecoveryResponse {
+            challenge: "challenge".into(),
+            lineage: "home".to_owned(),
+            epoch: 1,
+            check: "check".into(),
+            ..v1::ChallengeRecoveryResponse::default()
+        });
+    }
+    let asked = keyring.challenge_recovery().await.unwrap();
+    assert_eq!(
+        (asked.epoch, &asked.check[..], asked.recovery.threshold),
+        (1, &b"check"[..], 3)
     );
-    keyring
-        .verify_recovery(&b"ab"[..], &b"ba"[..])
-        .await
-        .unwrap();
+    let answer = async |proof: &'static str| {
+        keyring
+            .verify_recovery(asked.challenge.clone(), proof)
+            .await
+    };
+    assert!(answer("guess").await.is_err());
+    assert!(!keyring.status().await.unwrap().accepts_secrets());
+    answer("proof").await.unwrap();
     let status = keyring.status().await.unwrap();
     assert!(status.accepts_secrets());
     let recovery = status.recovery.unwrap();

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use super::{
     super::count,
     progress::{self, Followed, follow},
+    shares::set_name,
 };
 use crate::{
     arguments::Format,
@@ -116,7 +117,7 @@ fn recovery_line(recovery: &RecoveryKey) -> String {
         "recovered by any {} of {} shares of set {STRONG}{}{STRONG:#} · {shown}",
         recovery.threshold,
         recovery.shares,
-        hex(&recovery.set)
+        set_name(&recovery.set)
     )
 }
 
@@ -160,7 +161,7 @@ fn status_json(status: &KeyringStatus) -> Json {
     });
     let recovery = status.recovery.as_ref().map(|recovery| {
         json!({
-            "set": hex(&recovery.set),
+            "set": set_name(&recovery.set),
             "shares": recovery.shares,
             "threshold": recovery.threshold,
             "at": time::rfc3339(recovery.at),
@@ -190,11 +191,6 @@ fn status_json(status: &KeyringStatus) -> Json {
         "holders": holders.collect::<Vec<_>>(),
         "problems": status.problems,
     })
-}
-
-/// A set of shares, as its shares name it.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const EPOCHS: [&str; 6] = [
@@ -235,7 +231,7 @@ mod tests {
                 holders: vec![NodeId(1), NodeId(2)],
             }],
             recovery: Some(RecoveryKey {
-                set: vec![0xab, 0xcd].into(),
+                set: b"\xab\xcd".as_slice().into(),
                 public_key: Default::default(),
                 shares: 5,
                 threshold: 3,

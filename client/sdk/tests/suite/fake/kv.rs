@@ -113,9 +113,25 @@ impl v1::kv_server::Kv for Context {
 
     async fn history(
         &self,
-        _: Request<v1::HistoryRequest>,
+        request: Request<v1::HistoryRequest>,
     ) -> Result<Response<v1::HistoryResponse>, Status> {
-        absent()
+        self.misbehave().await?;
+        let key = request.into_inner().key;
+        let header = self.header();
+        let world = self.shared.world();
+        let versions = world.log.iter().rev().filter_map(|event| {
+            let entry = event.entry.clone().filter(|entry| entry.key == key)?;
+            Some(v1::Version {
+                entry: Some(entry),
+                deleted: event.r#type() == v1::event::Type::Delete,
+                digest: "digest".into(),
+            })
+        });
+        Ok(Response::new(v1::HistoryResponse {
+            header,
+            versions: versions.collect(),
+            more: false,
+        }))
     }
 
     async fn diff(

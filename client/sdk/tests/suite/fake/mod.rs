@@ -67,6 +67,10 @@ pub(crate) struct World {
     pub(crate) wants_reason: bool,
     pub(crate) epochs: Vec<v1::EpochStatus>,
     pub(crate) recovery: Option<v1::Recovery>,
+    /// What holders of shares are asked.
+    pub(crate) challenge: Option<v1::ChallengeRecoveryResponse>,
+    /// The right answer.
+    pub(crate) proof: Bytes,
     pub(crate) leader: u64,
     pub(crate) term: u64,
 }
@@ -121,6 +125,8 @@ impl Cluster {
                 wants_reason: false,
                 epochs: Vec::new(),
                 recovery: None,
+                challenge: None,
+                proof: Bytes::new(),
                 leader: 1,
                 term: 1,
             })),
@@ -312,8 +318,12 @@ impl FakeNode {
         *self.context.manner.lock().unwrap() = manner;
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn channel(&self) -> tonic::transport::Channel {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address())).unwrap();
         endpoint.connect_lazy()
     }
 }

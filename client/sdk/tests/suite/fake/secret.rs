@@ -165,7 +165,16 @@ impl v1::keyring_server::Keyring for Context {
         &self,
         _: Request<v1::ChallengeRecoveryRequest>,
     ) -> Result<Response<v1::ChallengeRecoveryResponse>, Status> {
-        absent()
+        let header = self.header();
+        let world = self.shared.world();
+        match world.challenge.clone() {
+            None => absent(),
+            Some(challenge) => Ok(Response::new(v1::ChallengeRecoveryResponse {
+                header,
+                recovery: world.recovery.clone(),
+                ..challenge
+            })),
+        }
     }
 
     async fn verify_recovery(
@@ -174,14 +183,16 @@ impl v1::keyring_server::Keyring for Context {
     ) -> Result<Response<v1::VerifyRecoveryResponse>, Status> {
         self.misbehave().await?;
         let request = request.into_inner();
-        // A proof is the challenge backwards, here.
-        let backwards: Vec<u8> = request.challenge.iter().rev().copied().collect();
-        if request.proof != backwards {
-            let status = Status::permission_denied("the proof is wrong");
-            return Err(refusal(status, "invalid"));
-        }
-        if let Some(recovery) = &mut self.shared.world().recovery {
-            recovery.verified_at_ms = 2;
+        {
+            let mut world = self.shared.world();
+            let challenge = world.challenge.clone().unwrap_or_default();
+            if (request.challenge, request.proof) != (challenge.challenge, world.proof.clone()) {
+                let status = Status::failed_precondition("the proof is wrong");
+                return Err(refusal(status, "invalid"));
+            }
+            if let Some(recovery) = &mut world.recovery {
+                recovery.verified_at_ms = 2;
+            }
         }
         Ok(Response::new(v1::VerifyRecoveryResponse {
             header: self.header(),
