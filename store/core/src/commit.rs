@@ -124,13 +124,12 @@ fn retire(state: &mut State, work: &mut Work) {
             let Some(before) = &event.before else {
                 continue;
             };
-            let id = VersionId {
-                key: event.key.clone(),
-                revision: before.modified,
-            };
-            if state.keys.older.contains_key(&id) {
+            if state.keys.is_known_at(change.revision, &event.key) {
                 work.retired.push(Retired {
-                    id,
+                    id: VersionId {
+                        key: event.key.clone(),
+                        revision: before.modified,
+                    },
                     value: before.value.clone(),
                     digest: before.digest,
                 });

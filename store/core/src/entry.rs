@@ -58,7 +58,7 @@ pub struct VersionMeta {
 }
 
 /// Names one version of one key.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionId {
     /// The key.
     pub key: Key,

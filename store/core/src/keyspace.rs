@@ -61,6 +61,12 @@ pub(crate) struct Position<'a> {
     pub(crate) revision: u64,
 }
 
+/// Where a version would stand in `replaced`, without an owned key.
+struct Replacement<'a> {
+    by: u64,
+    key: &'a [u8],
+}
+
 impl Keyspace {
     /// Makes `entry` current; gives back what it replaced.
     pub(crate) fn put(&mut self, key: &Key, entry: Arc<Entry>) -> Option<Arc<Entry>> {
@@ -231,6 +237,15 @@ impl Keyspace {
         self.replaced.get_min().map(|((by, key), _)| (*by, key))
     }
 
+    /// Whether what the revision `by` replaced of a key is still known. Cheaper than to look for it
+    /// in `older`: neighbours in `replaced` are told apart by a number, without a look at a key.
+    pub(crate) fn is_known_at(&self, by: Revision, key: &Key) -> bool {
+        self.replaced.contains_key(&Replacement {
+            by: by.get(),
+            key: key.as_bytes(),
+        })
+    }
+
     /// The key's oldest older version.
     pub(crate) fn oldest(&self, key: &Key) -> Option<(&VersionId, &Arc<VersionMeta>)> {
         let found = self.older.get_next(&Position {
@@ -367,5 +382,17 @@ impl Comparable<VersionId> for Position<'_> {
         self.key
             .cmp(id.key.as_bytes())
             .then(self.revision.cmp(&id.revision.get()))
+    }
+}
+
+impl Equivalent<(u64, Key)> for Replacement<'_> {
+    fn equivalent(&self, place: &(u64, Key)) -> bool {
+        self.compare(place) == Ordering::Equal
+    }
+}
+
+impl Comparable<(u64, Key)> for Replacement<'_> {
+    fn compare(&self, (by, key): &(u64, Key)) -> Ordering {
+        self.by.cmp(by).then_with(|| self.key.cmp(key.as_bytes()))
     }
 }

@@ -35,9 +35,12 @@ pub(crate) fn put(
     stamp: &Stamp,
     command: Put,
 ) -> Result<(PutResult, Staged), Refusal> {
-    let current = state.keys.current.get(&command.put.key);
+    let known = state.keys.current.get_key_value(&command.put.key);
+    let current = known.map(|(_, entry)| entry);
     check_expected(&command.put.key, current, command.expected)?;
     let (key, entry, result) = put_entry(state, stamp, command.put, current)?;
+    // All versions of a key share its bytes: less memory, and fewer places to look at.
+    let key = known.map_or(key, |(known, _)| known.clone());
     Ok((result, vec![(key, Some(entry))]))
 }
 

@@ -11,7 +11,7 @@
 mod work;
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -113,7 +113,7 @@ struct Queue {
     /// While the engine is checked, or the log read again, nothing leaves the queue, and nobody waits for room.
     checking: bool,
     /// All that is on its way, also what the thread has taken.
-    rows: BTreeMap<VersionId, Arc<PastRow>>,
+    rows: HashMap<VersionId, Arc<PastRow>>,
     /// What the thread has not taken yet.
     to_keep: Vec<Arc<PastRow>>,
     to_forget: Vec<VersionId>,
