@@ -132,10 +132,13 @@ fn whole_bytes(last: &LogFile) -> Result<u64, OpenError> {
             let why = format!("the record at byte {whole} does not check");
             return Err(OpenError::damaged(&last.path, why));
         }
-        tracing::info!(
-            file = %last.path.display(), bytes = length - whole,
-            "an unfinished write at the end of the log is cut off; nobody was told that it was done"
-        );
+        // Zeros are room for records, which a process that was killed could not cut off.
+        if rest.iter().any(|byte| *byte != 0) {
+            tracing::info!(
+                file = %last.path.display(), bytes = length - whole,
+                "an unfinished write at the end of the log is cut off; nobody was told that it was done"
+            );
+        }
         file.set_len(whole)
             .map_err(|error| OpenError::io(&last.path, "cut", error))?;
     }

@@ -158,6 +158,64 @@ fn a_copy_of_a_mark_inside_a_value_is_no_mark() {
     assert_eq!(open(dir.path()).state().last, Some(at(1, 19)));
 }
 
+/// Without room each sync would also write the file's new length: twice the wait for the disk.
+#[test]
+fn entries_go_into_room_that_is_there_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    append(&log, vec![row(1, 0)]).unwrap();
+    let file = files(dir.path()).remove(0);
+    let length = || std::fs::metadata(&file).unwrap().len();
+    let with_room = length();
+    assert!(with_room > log.bytes(), "{with_room}");
+    for index in 1..20 {
+        append(&log, vec![row(1, index)]).unwrap();
+    }
+    assert_eq!(length(), with_room);
+    let copied = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copied.path().join("log")).unwrap();
+    for entry in std::fs::read_dir(dir.path().join("log")).unwrap() {
+        let from = entry.unwrap().path();
+        let name = from.file_name().unwrap();
+        std::fs::copy(&from, copied.path().join("log").join(name)).unwrap();
+    }
+    drop(log);
+    let closed = open(dir.path());
+    assert_eq!(length(), closed.bytes(), "room was left behind");
+    // As a process that is killed leaves it.
+    let killed = open(copied.path());
+    assert_eq!(killed.state().last, Some(at(1, 19)));
+    append(&killed, vec![row(1, 20)]).unwrap();
+}
+
+#[test]
+fn a_file_that_is_full_keeps_no_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), small_files()).unwrap();
+    for index in 0..10 {
+        let payload = vec![1; 30 * 1024].into();
+        append(
+            &log,
+            vec![LogRow {
+                position: at(1, index),
+                payload,
+            }],
+        )
+        .unwrap();
+    }
+    let files = files(dir.path());
+    assert!(files.len() > 2);
+    let full = files[..files.len() - 1].iter();
+    let lengths = full.map(|file| std::fs::metadata(file).unwrap().len());
+    assert!(lengths.sum::<u64>() < log.bytes());
+    drop(log);
+    let lengths = files
+        .iter()
+        .map(|file| std::fs::metadata(file).unwrap().len());
+    let log = Log::open(dir.path(), small_files()).unwrap();
+    assert_eq!(lengths.sum::<u64>(), log.bytes());
+}
+
 #[test]
 fn a_missing_file_of_the_log_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
