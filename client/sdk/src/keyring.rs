@@ -177,7 +177,7 @@ impl KeyringClient {
 
     /// What a holder of shares answers to show that they work.
     pub async fn challenge_recovery(&self) -> Result<RecoveryChallenge, ReadError> {
-        // The member that leads remembers its challenge; the answer goes there, too.
+        // Asked where the answer will go: it may be known there alone.
         let answer = self
             .client
             .call(self.client.writing(), |attempt| {

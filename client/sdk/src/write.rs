@@ -80,11 +80,19 @@ impl Client {
         K::Error: fmt::Display,
     {
         let key = parse_key(key)?;
+        let value = value.into();
+        if let Value::Sealed(_) = value {
+            return Err(WriteError::Invalid {
+                message:
+                    "what is sealed is not put as a value; put the secret itself, with `secrets`"
+                        .to_owned(),
+            });
+        }
         let write = self.begin_write();
         let request = v1::PutRequest {
             request: Some(write.id().into()),
             key: key.to_bytes(),
-            value: Some(value.into().into()),
+            value: Some(value.into()),
             lease: options.lease.map_or(0, LeaseId::get),
             note: options.note,
             expected: options.expected.map(Expected::to_wire),

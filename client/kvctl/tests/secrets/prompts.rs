@@ -50,6 +50,14 @@ fn a_secret_that_is_typed_twice_is_put_as_it_was_typed() {
 }
 
 #[test]
+fn a_terminal_is_not_read_as_a_pipe_for_it_shows_what_is_typed() {
+    let home = Home::new();
+    let (code, seen, _) = home.person(&["secret", "put", "svc/db", "-"]).leaves();
+    assert_eq!(code, 2, "{seen}");
+    assert!(seen.contains("leave the - out"), "{seen}");
+}
+
+#[test]
 fn ctrl_c_and_an_arrow_key_end_the_asking_and_leave_the_terminal_well() {
     let home = Home::new();
     for (keys, words) in [

@@ -139,3 +139,67 @@ fn holds(kept: &Secrets, entry: &Entry) -> bool {
 
 const AT_ONCE: usize = 8;
 const REST: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use holdfast_proto::v1;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+    use crate::{
+        ClientOptions, Mirror,
+        mirror::{Secrets, Task},
+    };
+
+    fn entry(value: v1::value::Kind) -> Arc<Entry> {
+        let wire = v1::Entry {
+            key: "s/a".into(),
+            value: Some(v1::Value { kind: Some(value) }),
+            modified: 3,
+            ..v1::Entry::default()
+        };
+        Arc::new(Entry::from_wire(wire).unwrap())
+    }
+
+    fn view(entry: &Arc<Entry>) -> MirrorView {
+        MirrorView {
+            entries: OrdMap::unit(entry.key.clone(), Arc::clone(entry)),
+            revision: 3,
+        }
+    }
+
+    /// The view decides what is read, and what it does not have is let go of.
+    #[tokio::test]
+    async fn what_is_a_secret_no_more_is_neither_read_nor_kept() {
+        let shared = Arc::new(Shared::new());
+        let sealed = entry(v1::value::Kind::Sealed(v1::Sealed {
+            payload: Bytes::new(),
+        }));
+        let kept = Arc::new(Kept {
+            entry: Arc::clone(&sealed),
+            secret: Secret::from(b"hunter2".to_vec()),
+        });
+        let watched = Arc::downgrade(&kept);
+        let secrets = Secrets::unit(sealed.key.clone(), kept);
+        shared.secrets.store(Arc::new(secrets));
+        shared.view.store(Arc::new(view(&sealed)));
+        let mirror = Mirror {
+            shared: Arc::clone(&shared),
+            _following: Arc::new(Task(tokio::spawn(async {}).abort_handle())),
+            _keeping: None,
+        };
+        let read = || mirror.secret("s/a").map(|kept| kept.is_newest);
+        assert_eq!(read(), Some(true));
+
+        let plain = view(&entry(v1::value::Kind::Text("plain".to_owned())));
+        shared.view.store(Arc::new(plain.clone()));
+        assert_eq!(read(), None, "it is still kept, and must not be read");
+        assert!(watched.upgrade().is_some());
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let client = Client::from_channels(vec![channel], "none", ClientOptions::default());
+        let keeper = Keeper::new(client.unwrap(), MirrorReveal::default(), shared);
+        keeper.catch_up(&plain).await.unwrap();
+        assert!(watched.upgrade().is_none(), "nobody wiped it");
+    }
+}

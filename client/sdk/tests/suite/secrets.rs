@@ -135,6 +135,9 @@ async fn whoever_reads_learns_that_there_is_a_secret_and_nothing_of_it() {
     let found = client.get("s/a").await.unwrap().unwrap();
     assert!(found.entry.is_secret());
     assert_eq!(found.value().size(), 0, "a payload was let through");
+    // What a read gives for one cannot be put back as if it were the secret.
+    let copied = client.put("s/copy", found.value().clone()).await;
+    assert!(matches!(copied, Err(WriteError::Invalid { .. })));
     let mirror = client.mirror("s/").await.unwrap();
     let mirrored = mirror.get("s/a").unwrap();
     assert!(mirrored.entry.is_secret());

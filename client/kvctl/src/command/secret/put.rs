@@ -1,6 +1,6 @@
 //! `secret put`: seals what is typed, piped in or in a file.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use holdfast_client::{Key, Secret, SecretPutOptions, limits};
 
@@ -74,6 +74,12 @@ impl Put {
         }
         match &self.source {
             Some(word) if word.as_str() == "-" => {
+                if std::io::stdin().is_terminal() {
+                    return Err(Failure::usage(
+                        "a terminal shows what is typed; nothing was put, leave the - out to be asked \
+                         for the secret unseen",
+                    ));
+                }
                 let secret = plaintext::read_input()?;
                 if ends_by_accident(secret.expose()) {
                     session.output.remark(
