@@ -49,7 +49,10 @@ fn show(output: &Output, status: &KeyringStatus) -> Result<(), Failure> {
         return output.rows(EPOCHS, status.epochs.iter().map(epoch_row).collect());
     }
     output.line(match (status.epoch, status.accepts_secrets()) {
-        (0, _) => format!("{BAD}there is no keyring yet: no secret is accepted{BAD:#}"),
+        (0, _) => format!(
+            "{BAD}there is no keyring yet, and no secret is accepted: make one with `kvctl keyring \
+             init-recovery`{BAD:#}"
+        ),
         (_, false) => format!(
             "{BAD}no secret is accepted: the recovery shares were not shown to work yet{BAD:#}"
         ),
