@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, future::Either, stream};
+use holdfast_client::gather::Gathered;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -26,7 +27,7 @@ pub(super) struct Connection {
 
 enum Inner {
     Tls(Box<PeerStream>),
-    Plain(TcpStream),
+    Plain(Gathered<TcpStream>),
 }
 
 /// Who may connect.
@@ -55,10 +56,7 @@ pub(super) fn connections(
                 (listener, caller),
                 |(listener, caller)| async move {
                     let stream = accept(&listener).await;
-                    let connection = Connection {
-                        stream: Inner::Plain(stream),
-                        caller: caller.clone(),
-                    };
+                    let connection = Connection::plain(stream, caller.clone());
                     Some((Ok(connection), (listener, caller)))
                 },
             ))
@@ -104,6 +102,13 @@ impl Connection {
             stream: Inner::Tls(Box::new(stream)),
         }
     }
+
+    fn plain(stream: TcpStream, caller: Caller) -> Self {
+        Self {
+            stream: Inner::Plain(Gathered::new(stream)),
+            caller,
+        }
+    }
 }
 
 impl Connected for Connection {
@@ -139,24 +144,6 @@ impl AsyncWrite for Connection {
         }
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Inner::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Inner::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Inner::Tls(stream) => stream.is_write_vectored(),
-            Inner::Plain(stream) => stream.is_write_vectored(),
-        }
-    }
-
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Inner::Tls(stream) => Pin::new(stream).poll_flush(context),
@@ -173,3 +160,29 @@ impl AsyncWrite for Connection {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read as _};
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plain_connection_says_in_one_write_what_is_said_in_one_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut connection = Connection::plain(accept(&listener).await, Caller::plaintext("c"));
+        connection.write_all(b"headers ").await.unwrap();
+        connection.write_all(b"message").await.unwrap();
+        let mut heard = [0; 64];
+        let nothing = client.read(&mut heard).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        connection.flush().await.unwrap();
+        client.set_nonblocking(false).unwrap();
+        let length = client.read(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"headers message");
+    }
+}
