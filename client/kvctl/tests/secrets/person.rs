@@ -10,6 +10,7 @@ use std::{
 
 use rustix::{
     fs::OFlags,
+    process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
@@ -87,6 +88,11 @@ impl Person {
 
     pub(crate) fn types(&mut self, keys: &[u8]) {
         self.keyboard.write_all(keys).unwrap();
+    }
+
+    /// Ctrl-C, as a shell's terminal turns it into a signal.
+    pub(crate) fn interrupts(&self) {
+        kill_process(Pid::from_child(&self.kvctl), Signal::INT).unwrap();
     }
 
     pub(crate) fn echoes(&self) -> bool {

@@ -206,6 +206,38 @@ fn a_rotation_is_begun_and_followed() {
     assert_eq!(status["epochs"][1]["reason"], "again");
 }
 
+#[test]
+fn a_rotation_is_seen_from_anywhere_left_and_looked_at_again() {
+    let home = Home::new();
+    for key in ["a", "b", "c", "d"] {
+        home.kvctl_with(&["secret", "put", key, "-"], b"hunter2")
+            .succeeds();
+    }
+    let rotate = ["keyring", "rotate", "--reason", "yearly", "--wait"];
+    let rotated = home.json(&rotate);
+    assert_eq!(
+        (&rotated["epoch"], &rotated["secrets"]),
+        (&1.into(), &4.into())
+    );
+    {
+        let mut world = home.cluster.shared.world();
+        (world.unwrapped, world.stalled) = (3, true);
+    }
+    let mut person = Person::runs(home.command(&["keyring", "rotate", "--wait"]));
+    person.sees("1/4 versions");
+    person.interrupts();
+    let (code, seen, _) = person.leaves();
+    assert_eq!(code, 1, "{seen}");
+    assert!(seen.contains("the rotation goes on"), "{seen}");
+    home.cluster.shared.world().stalled = false;
+    let mut person = Person::runs(home.command(&["keyring", "status", "--watch"]));
+    person.sees("1/4 versions");
+    let (code, seen, _) = person.leaves();
+    assert_eq!(code, 0, "{seen}");
+    assert!(seen.contains("4 versions under epoch 1"), "{seen}");
+    assert_eq!(home.json(&["keyring", "status"])["rewrapped"], 4);
+}
+
 /// The text of the share under a heading, as it is on the screen.
 fn share_after(seen: &str, heading: &str) -> String {
     let behind = &seen[seen.rfind(heading).unwrap()..];

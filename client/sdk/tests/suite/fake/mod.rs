@@ -66,6 +66,10 @@ pub(crate) struct World {
     /// No secret is opened without one.
     pub(crate) wants_reason: bool,
     pub(crate) epochs: Vec<v1::EpochStatus>,
+    /// Versions that are not under the newest epoch; one less each time somebody looks.
+    pub(crate) unwrapped: u64,
+    /// Nobody rewraps: it stays as it is.
+    pub(crate) stalled: bool,
     pub(crate) recovery: Option<v1::Recovery>,
     /// What holders of shares are asked.
     pub(crate) challenge: Option<v1::ChallengeRecoveryResponse>,
@@ -124,6 +128,8 @@ impl Cluster {
                 reveals: Vec::new(),
                 wants_reason: false,
                 epochs: Vec::new(),
+                unwrapped: 0,
+                stalled: false,
                 recovery: None,
                 challenge: None,
                 proof: Bytes::new(),
@@ -206,6 +212,7 @@ impl World {
 
     pub(crate) fn begin_epoch(&mut self, reason: &str) -> u64 {
         let epoch = self.epochs.len() as u64 + 1;
+        self.unwrapped = self.plaintexts.len() as u64;
         self.epochs.push(v1::EpochStatus {
             epoch,
             reason: reason.to_owned(),

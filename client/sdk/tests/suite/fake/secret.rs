@@ -123,8 +123,15 @@ impl v1::keyring_server::Keyring for Context {
     ) -> Result<Response<v1::KeyringStatusResponse>, Status> {
         self.misbehave().await?;
         let header = self.header();
-        let world = self.shared.world();
+        let mut world = self.shared.world();
+        let secrets = world.plaintexts.len() as u64;
+        let rewrapped = secrets.saturating_sub(world.unwrapped);
+        if !world.stalled {
+            world.unwrapped = world.unwrapped.saturating_sub(1);
+        }
         Ok(Response::new(v1::KeyringStatusResponse {
+            secrets,
+            rewrapped,
             header,
             epoch: world.epochs.len() as u64,
             epochs: world.epochs.clone(),
