@@ -6,16 +6,15 @@
 //!
 //! Invariants: (1) neither part opens anywhere but at the lineage, key, version and kind that it was
 //! sealed for; the wrap, besides, with no other payload and no other epoch. (2) The payload's length
-//! tells the plaintext's only up to a class: 60 bytes or fewer look the same, longer ones are known to
-//! one part in eight or better hidden (Padmé, <https://petsymposium.org/popets/2019/popets-2019-0056.php>).
+//! tells the plaintext's only roughly; see `padding`.
 
 use rand_core::CryptoRng;
-use zeroize::Zeroize;
 
-use crate::aead::{self, NONCE_LENGTH, TAG_LENGTH};
+use crate::aead::{self, NONCE_LENGTH};
 use crate::bind::{Binding, purpose};
 use crate::epoch::{Epoch, EpochKey, Lineage};
 use crate::keyring::Keyring;
+use crate::padding::{pad_to, padded_length, unpad};
 use crate::secret::{SecretBytes, SymmetricKey};
 
 /// The longest plaintext: 1 MiB.
@@ -27,10 +26,6 @@ pub const WRAP_LENGTH: usize = 1 + 8 + aead::OVERHEAD + 32;
 const FORMAT: u8 = 1;
 /// By how much a payload is longer than the padded plaintext.
 const PAYLOAD_OVERHEAD: usize = 1 + aead::OVERHEAD;
-/// Of the length in front of the plaintext.
-const LENGTH_LENGTH: usize = 4;
-/// What is shorter is padded to this.
-const SMALLEST_CLASS: usize = 64;
 
 /// Where a secret's version is, as far as its cluster knows. The lineage comes with the keys.
 #[derive(Clone, Copy, Debug)]
@@ -243,7 +238,7 @@ pub fn epoch_of_wrap(wrap: &[u8]) -> Result<Epoch, OpenError> {
 
 /// How long the payload of a plaintext of `length` bytes is.
 pub const fn payload_length(length: usize) -> usize {
-    PAYLOAD_OVERHEAD + class(LENGTH_LENGTH + length)
+    PAYLOAD_OVERHEAD + padded_length(length)
 }
 
 fn seal_payload(
@@ -260,30 +255,11 @@ fn seal_payload(
     payload.push(FORMAT);
     payload.extend_from_slice(&nonce);
     let start = payload.len();
-    let length = u32::try_from(plaintext.len()).expect("was held against the limit");
-    payload.extend_from_slice(&length.to_be_bytes());
-    payload.extend_from_slice(plaintext);
-    payload.resize(start + class(LENGTH_LENGTH + plaintext.len()), 0);
+    pad_to(&mut payload, plaintext);
     let binding = place(purpose::PAYLOAD, lineage, context);
     let tag = aead::seal_in_place(data_key, &nonce, binding.as_bytes(), &mut payload[start..]);
     payload.extend_from_slice(&tag);
     payload
-}
-
-fn unpad(padded: SecretBytes) -> Option<SecretBytes> {
-    let (length, rest) = padded.expose().split_first_chunk::<LENGTH_LENGTH>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let padding = rest.get(length..)?;
-    let proper = class(LENGTH_LENGTH.checked_add(length)?) == padded.len()
-        && padding.iter().all(|byte| *byte == 0);
-    if !proper {
-        return None;
-    }
-    let mut bytes = padded.into_exposed();
-    bytes.copy_within(LENGTH_LENGTH..LENGTH_LENGTH + length, 0);
-    bytes[length..].zeroize();
-    bytes.truncate(length);
-    Some(SecretBytes::new(bytes))
 }
 
 fn seal_wrap(
@@ -360,37 +336,69 @@ fn wrap_binding(
         .bytes(&digest.0)
 }
 
-/// Padmé: as many low bits are rounded up to zero as keep the overhead under 12 %.
-const fn class(length: usize) -> usize {
-    if length <= SMALLEST_CLASS {
-        return SMALLEST_CLASS;
-    }
-    let exponent = length.ilog2();
-    let kept = exponent.ilog2() + 1;
-    let mask = (1 << (exponent - kept)) - 1;
-    (length + mask) & !mask
-}
-
-const _: () = assert!(TAG_LENGTH == 16 && WRAP_LENGTH == 81);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OsRandom;
+
+    const PLACE: Context<'static> = Context {
+        key: b"app/password",
+        version: 4,
+        kind: Kind::Secret,
+    };
 
     #[test]
-    fn classes_hold_what_they_are_for_and_cost_less_than_an_eighth() {
-        let mut classes = 0;
-        let mut last = 0;
-        for length in 1..=LENGTH_LENGTH + MAX_PLAINTEXT {
-            let class = class(length);
-            assert!(class >= length && class >= last);
-            assert!(
-                length < SMALLEST_CLASS || (class - length) * 8 < length,
-                "{length}"
-            );
-            classes += usize::from(class != last);
-            last = class;
+    fn the_payload_is_bound_to_its_place_besides_its_wrap() {
+        // Somebody with the epoch's key makes a wrap that fits another place. The payload does not.
+        let keyring = keyring();
+        let sealed = seal(&mut OsRandom, keyring.newest(), &PLACE, b"secret").unwrap();
+        let digest = PayloadDigest::of(&sealed.payload);
+        let data_key = open_wrap(&keyring, &PLACE, &digest, &sealed.wrap).unwrap();
+        for other in [
+            Context {
+                key: b"app/else",
+                ..PLACE
+            },
+            Context {
+                version: 5,
+                ..PLACE
+            },
+            Context {
+                kind: Kind::CertificateKey,
+                ..PLACE
+            },
+        ] {
+            let key = keyring.newest();
+            let wrap = seal_wrap(&mut OsRandom, key, &other, &digest, data_key.expose());
+            let refused = open(&keyring, &other, &sealed.payload, &wrap).unwrap_err();
+            assert_eq!(refused, OpenError::Payload);
         }
-        assert!(classes < 300, "{classes} classes tell too much");
+    }
+
+    #[test]
+    fn padding_that_is_not_proper_is_refused() {
+        let improper = [0xff; 64];
+        let part = Part::Payload;
+        let length = improper.len() + PAYLOAD_OVERHEAD;
+        let refused = open_padded(&improper).unwrap_err();
+        assert_eq!(refused, OpenError::Malformed { part, length });
+    }
+
+    /// Opens an envelope whose padded plaintext is this.
+    fn open_padded(padded: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let keyring = keyring();
+        let data_key = SymmetricKey::generate(&mut OsRandom);
+        let mut payload = vec![FORMAT];
+        let binding = place(purpose::PAYLOAD, keyring.lineage(), &PLACE);
+        let bound_to = binding.as_bytes();
+        aead::seal_to(&mut payload, &mut OsRandom, &data_key, bound_to, padded);
+        let (key, digest) = (keyring.newest(), PayloadDigest::of(&payload));
+        let wrap = seal_wrap(&mut OsRandom, key, &PLACE, &digest, data_key.expose());
+        open(&keyring, &PLACE, &payload, &wrap).map(SecretBytes::into_exposed)
+    }
+
+    fn keyring() -> Keyring {
+        let lineage = Lineage::new("c-1").unwrap();
+        Keyring::first(EpochKey::generate(&mut OsRandom, &lineage, Epoch::FIRST)).unwrap()
     }
 }

@@ -39,6 +39,7 @@ mod bind;
 mod hybrid;
 #[cfg(test)]
 mod known_answers;
+mod padding;
 mod protector;
 mod random;
 mod secret;

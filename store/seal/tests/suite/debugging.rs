@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 
 use holdfast_seal::{
-    NodeKey, Protect, Protector, RecoveryKey, SecretBytes, Split, SymmetricKey, Unlock, envelope,
+    EpochKey, Gathered, Keyring, NodeKey, Protect, Protector, RecoveryKey, SecretBytes, Share,
+    Split, SymmetricKey, Unlock, envelope,
 };
 
 use crate::fixture::{Cluster, Seeded, at};
@@ -69,6 +70,49 @@ fn no_error_shows_what_was_sealed_or_typed() {
     assert!(!format!("{error} {error:?}").contains("hunter2"));
     let error = holdfast_seal::Share::parse("HFS1-HUNTER2-U").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("HUNTER2"));
+}
+
+#[test]
+fn what_holds_a_secret_cannot_be_copied_or_printed_and_is_wiped() {
+    // Or the probe would be no use.
+    const { assert!(Probe::<String>::IS_CLONE && Probe::<String>::IS_DISPLAY) };
+    macro_rules! probe {
+        ($($secret:ty),+) => {$(
+            const { assert!(!Probe::<$secret>::IS_CLONE && !Probe::<$secret>::IS_DISPLAY) };
+        )+};
+    }
+    probe!(
+        SecretBytes,
+        SymmetricKey,
+        EpochKey,
+        Keyring,
+        NodeKey,
+        RecoveryKey,
+        Share,
+        Gathered
+    );
+    // Of the types above, these two hold the bytes; all others hold these two.
+    fn is_wiped<Secret: zeroize::ZeroizeOnDrop>() {}
+    is_wiped::<SecretBytes>();
+    is_wiped::<SymmetricKey>();
+}
+
+/// Tells at compile time what a type can do: an inherent constant comes before a trait's.
+struct Probe<Subject>(std::marker::PhantomData<Subject>);
+
+trait Otherwise {
+    const IS_CLONE: bool = false;
+    const IS_DISPLAY: bool = false;
+}
+
+impl<Subject> Otherwise for Probe<Subject> {}
+
+impl<Subject: Clone> Probe<Subject> {
+    const IS_CLONE: bool = true;
+}
+
+impl<Subject: std::fmt::Display> Probe<Subject> {
+    const IS_DISPLAY: bool = true;
 }
 
 fn show(value: &impl Debug) -> String {
