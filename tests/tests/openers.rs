@@ -55,6 +55,15 @@ fn the_other_program_refuses_what_was_changed() {
     }
 }
 
+#[test]
+fn the_store_keeps_the_digest_that_a_wrap_is_bound_to() {
+    // Or a wrap could not be replaced without reading its payload.
+    let payload = vec![7; 105];
+    let sealed = PayloadDigest::of(&payload);
+    let stored = holdfast_core::Digest::of(&holdfast_proto::Value::Sealed(payload.into()));
+    assert_eq!(sealed.as_bytes(), stored.as_bytes());
+}
+
 /// Sealed things with test keys, and what is in them.
 struct Exported {
     request: Value,

@@ -11,7 +11,8 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::aead;
-use crate::secret::SymmetricKey;
+use crate::protector::PassphraseCost;
+use crate::secret::{SecretBytes, SymmetricKey};
 
 #[test]
 fn xchacha20_poly1305_as_in_the_draft() {
@@ -111,6 +112,18 @@ fn argon2id_as_in_rfc_9106() {
     assert_eq!(
         hex::encode(tag),
         "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"
+    );
+}
+
+#[test]
+fn a_passphrase_is_stretched_as_by_libsodium() {
+    // crypto_pwhash with crypto_pwhash_ALG_ARGON2ID13.
+    let passphrase = SecretBytes::from(b"correct horse battery staple".to_vec());
+    let salt = std::array::from_fn(|place| place as u8);
+    let key = PassphraseCost::LEAST.stretch(&passphrase, &salt);
+    assert_eq!(
+        hex::encode(key.expose()),
+        "818259b6310026a8e0dbac5d2e6927abcfdb07b32258fac4f61b18b80f929085"
     );
 }
 
