@@ -1,5 +1,7 @@
 //! A node key's file opens with what it is protected by, and says so when it does not.
 
+use std::sync::LazyLock;
+
 use holdfast_seal::{
     NodeKey, NodeKeyError, PassphraseCost, Protect, Protector, SecretBytes, Unlock,
 };
@@ -168,7 +170,14 @@ pub(crate) fn secret(kind: Protector) -> SecretBytes {
     })
 }
 
-pub(crate) fn file(kind: Protector) -> SecretBytes {
+/// Stretching a passphrase takes long, so each file is made once.
+pub(crate) fn file(kind: Protector) -> &'static SecretBytes {
+    static FILES: LazyLock<[SecretBytes; 3]> = LazyLock::new(|| Protector::ALL.map(new_file));
+    let place = Protector::ALL.iter().position(|known| *known == kind);
+    &FILES[place.unwrap()]
+}
+
+fn new_file(kind: Protector) -> SecretBytes {
     let secret = secret(kind);
     let protect = match kind {
         Protector::File => Protect::File,

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "seeds are files")]
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use holdfast_seal::stream::Unlock as StreamUnlock;
 use holdfast_seal::{
@@ -18,12 +19,15 @@ use proptest::prelude::*;
 use crate::fixture::{Cluster, MEMBER, Record, Seeded, at, damage, epoch};
 use crate::{node_keys, streams};
 
+/// A seed and its name.
+type Named = (&'static str, Vec<u8>);
+
 /// A parser, and the seeds that are known to be good.
 struct Target {
     name: &'static str,
     /// Whether the bytes were taken for good.
     run: fn(&[u8]) -> bool,
-    good: fn() -> Vec<(&'static str, Vec<u8>)>,
+    good: fn() -> Vec<Named>,
 }
 
 const TARGETS: [Target; 6] = [
@@ -59,6 +63,13 @@ const TARGETS: [Target; 6] = [
     },
 ];
 
+/// The good seeds of each target. They take a while to make.
+static GOOD: LazyLock<Vec<Vec<Named>>> =
+    LazyLock::new(|| TARGETS.iter().map(|target| (target.good)()).collect());
+
+/// A cluster of two epochs, whose keys are the seeds'.
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::new(1, 2));
+
 const PLAINTEXT: &[u8] = b"correct horse battery staple";
 
 #[test]
@@ -83,11 +94,11 @@ fn seeds_that_are_good_open_and_the_others_are_refused() {
 #[test]
 fn the_formats_of_today_are_those_of_the_seeds() {
     // What this program seals with the seeds' chance is what is on disk, to the byte.
-    for target in TARGETS {
-        for (name, bytes) in (target.good)() {
+    for (target, good) in TARGETS.iter().zip(&*GOOD) {
+        for (name, bytes) in good {
             let path = folder(target.name).join(format!("good-{name}"));
             let stored = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-            assert!(stored == bytes, "{path:?} was written in another format");
+            assert!(stored == *bytes, "{path:?} was written in another format");
         }
     }
 }
@@ -101,8 +112,7 @@ proptest! {
         which: prop::sample::Index,
         damages in prop::collection::vec(damage(), 1..4),
     ) {
-        let target = &TARGETS[target];
-        let seeds: Vec<_> = (target.good)();
+        let (target, seeds) = (&TARGETS[target], &GOOD[target]);
         let (name, original) = &seeds[which.index(seeds.len())];
         let mut bytes = original.clone();
         for damage in damages {
@@ -143,8 +153,8 @@ fn share(data: &[u8]) -> bool {
 
 /// The payload of an envelope whose wrap is good.
 fn payload(data: &[u8]) -> bool {
-    let cluster = Cluster::new(1, 1);
-    let good = sealed(&cluster);
+    let cluster = &*CLUSTER;
+    let good = sealed(cluster);
     opens(envelope::open(
         &cluster.keyring,
         &at(b"app/k", 1),
@@ -155,8 +165,8 @@ fn payload(data: &[u8]) -> bool {
 
 /// The wrap of an envelope whose payload is good.
 fn wrap(data: &[u8]) -> bool {
-    let cluster = Cluster::new(1, 1);
-    let good = sealed(&cluster);
+    let cluster = &*CLUSTER;
+    let good = sealed(cluster);
     let _ = envelope::epoch_of_wrap(data);
     opens(envelope::open(
         &cluster.keyring,
@@ -168,7 +178,7 @@ fn wrap(data: &[u8]) -> bool {
 
 /// A wrap of an epoch's key, a sealed previous key, or a public key.
 fn epoch_record(data: &[u8]) -> bool {
-    let cluster = Cluster::new(1, 2);
+    let cluster = &*CLUSTER;
     let [first, second] = &cluster.records[..] else {
         unreachable!()
     };
@@ -222,7 +232,7 @@ fn node_key(data: &[u8]) -> bool {
 
 /// A sealed stream, for a key of its own and for a keyring.
 fn stream(data: &[u8]) -> bool {
-    let cluster = Cluster::new(1, 1);
+    let cluster = &*CLUSTER;
     let unlock = StreamUnlock::Keyring(&cluster.keyring);
     let _ = StreamOpener::new(data, b"test", &unlock).map(|_| ());
     match streams::open(data) {
@@ -245,11 +255,11 @@ fn opens(opened: Result<holdfast_seal::SecretBytes, holdfast_seal::OpenError>) -
 }
 
 fn sealed(cluster: &Cluster) -> envelope::Sealed {
-    let (mut random, key) = (Seeded::new(2), cluster.keyring.newest());
+    let (mut random, key) = (Seeded::new(2), cluster.keyring.key(epoch(1)).unwrap());
     envelope::seal(&mut random, key, &at(b"app/k", 1), PLAINTEXT).unwrap()
 }
 
-fn shares() -> Vec<(&'static str, Vec<u8>)> {
+fn shares() -> Vec<Named> {
     let (_, shares) = RecoveryKey::split_new(&mut Seeded::new(3), Split::new(3, 2).unwrap());
     let (_, alone) = RecoveryKey::split_new(&mut Seeded::new(4), Split::new(1, 1).unwrap());
     vec![
@@ -259,16 +269,16 @@ fn shares() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn payloads() -> Vec<(&'static str, Vec<u8>)> {
-    vec![("payload", sealed(&Cluster::new(1, 1)).payload)]
+fn payloads() -> Vec<Named> {
+    vec![("payload", sealed(&CLUSTER).payload)]
 }
 
-fn wraps() -> Vec<(&'static str, Vec<u8>)> {
-    vec![("wrap", sealed(&Cluster::new(1, 1)).wrap)]
+fn wraps() -> Vec<Named> {
+    vec![("wrap", sealed(&CLUSTER).wrap)]
 }
 
-fn epoch_records() -> Vec<(&'static str, Vec<u8>)> {
-    let cluster = Cluster::new(1, 2);
+fn epoch_records() -> Vec<Named> {
+    let cluster = &*CLUSTER;
     vec![
         ("wrap", cluster.records[1].wrap.clone()),
         ("previous", cluster.records[1].sealed_previous.clone()),
@@ -276,13 +286,13 @@ fn epoch_records() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn node_key_files() -> Vec<(&'static str, Vec<u8>)> {
+fn node_key_files() -> Vec<Named> {
     Protector::ALL
-        .map(|kind| (kind.name(), node_keys::file(kind).into_exposed()))
+        .map(|kind| (kind.name(), node_keys::file(kind).expose().to_vec()))
         .to_vec()
 }
 
-fn sealed_streams() -> Vec<(&'static str, Vec<u8>)> {
+fn sealed_streams() -> Vec<Named> {
     vec![
         ("short", streams::seal(PLAINTEXT)),
         ("empty", streams::seal(b"")),
