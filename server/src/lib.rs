@@ -59,6 +59,7 @@ mod papers;
 mod peer;
 mod peers;
 mod renewals;
+mod serving;
 mod session;
 mod signals;
 mod systemd;

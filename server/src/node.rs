@@ -33,6 +33,7 @@ use crate::{
     papers,
     peers::Peers,
     renewals::Renewals,
+    serving::Running,
     session::Session,
     tls::PeerDialer,
 };
@@ -52,7 +53,7 @@ pub struct Node {
 
 /// The front for etcd's clients, on a listener of its own.
 struct EtcdFront {
-    serving: etcd::Serving,
+    serving: Running,
     address: SocketAddr,
 }
 
@@ -146,7 +147,7 @@ impl Node {
         let etcd = etcd
             .map(|(listener, address)| {
                 let tls = (!configuration.etcd_plaintext).then_some(&tls);
-                let serving = etcd::Serving::begin(&host, listener, tls, in_flight.clone())
+                let serving = etcd::serve(&host, listener, tls, in_flight.clone())
                     .map_err(StartError::Services)?;
                 Ok::<_, StartError>(EtcdFront { serving, address })
             })

@@ -69,7 +69,7 @@ mod snapshot;
 mod transaction;
 mod watch;
 
-pub(crate) use self::{listener::is_loopback, serving::Serving};
+pub(crate) use self::{listener::is_loopback, serving::serve};
 
 use std::sync::Arc;
 

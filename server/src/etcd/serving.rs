@@ -15,9 +15,7 @@ use holdfast_proto::{
     },
     limits,
 };
-use parking_lot::Mutex;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpListener;
 use tonic::transport::Server;
 
 use super::{
@@ -33,96 +31,49 @@ use super::{
     maintenance::MaintenanceService,
     watch::WatchService,
 };
-use crate::{host::Host, node::report_health, observe::InFlight, tls::NodeTls};
+use crate::{host::Host, node::report_health, observe::InFlight, serving::Running, tls::NodeTls};
 
-/// The front of one node, while it is served.
-pub(crate) struct Serving {
-    /// Cancelled: no new connections, and the old ones are told to go elsewhere.
-    stop: CancellationToken,
-    /// Cancelled when nothing is served any more.
-    ended: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Serving {
-    /// Begins to serve on `listener`; without `tls` to anybody on this machine.
-    pub(crate) fn begin(
-        host: &Arc<Host>,
-        listener: TcpListener,
-        tls: Option<&NodeTls>,
-        in_flight: InFlight,
-    ) -> Result<Self, String> {
-        let front = Arc::new(Front::new(host.clone()));
-        let access = match tls {
-            Some(tls) => Access::Certificates(tls),
-            None => Access::Plaintext {
-                cluster: &host.cluster,
-            },
-        };
-        let connections = connections(listener, access);
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|error| error.to_string())?;
-        let kv = KvServer::new(KvService(front.clone()))
-            .max_decoding_message_size(limits::MESSAGE_BYTES);
-        let router = Server::builder()
-            .layer(Door::new(front.clone(), kv, in_flight))
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE))
-            .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
-            .add_service(WatchServer::new(WatchService(front.clone())))
-            .add_service(LeaseServer::new(LeaseService(front.clone())))
-            .add_service(LockServer::new(LockService(front.clone())))
-            .add_service(ElectionServer::new(ElectionService(front.clone())))
-            .add_service(ClusterServer::new(ClusterService(front.clone())))
-            .add_service(MaintenanceServer::new(MaintenanceService(front.clone())))
-            .add_service(AuthServer::new(AuthService(front)))
-            .add_service(health_service)
-            .add_service(reflection);
-        tokio::spawn(report_health(host.clone(), health, &[""]));
-        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let (stopped, end) = (stop.clone().cancelled_owned(), ended.clone());
-        let task = tokio::spawn(async move {
-            if let Err(error) = router
-                .serve_with_incoming_shutdown(connections, stopped)
-                .await
-            {
-                tracing::error!(%error, "the etcd front ended");
-            }
-            end.cancel();
-        });
-        Ok(Self {
-            stop,
-            ended,
-            task: Mutex::new(Some(task)),
-        })
-    }
-
-    /// No new connections; the old ones are told to go elsewhere, and end with their requests.
-    pub(crate) fn stop_accepting(&self) {
-        self.stop.cancel();
-    }
-
-    /// Waits for the connections to close, but no longer than `most`.
-    pub(crate) async fn end(&self, most: Duration) {
-        self.stop.cancel();
-        let Some(task) = self.task.lock().take() else {
-            return;
-        };
-        let abort = task.abort_handle();
-        if tokio::time::timeout(most, task).await.is_err() {
-            abort.abort();
-        }
-        self.ended.cancel();
-    }
-
-    /// Returns when nothing is served any more.
-    pub(crate) async fn ended(&self) {
-        self.ended.cancelled().await;
-    }
+/// Begins to serve the front of one node on `listener`; without `tls` to anybody on this machine.
+pub(crate) fn serve(
+    host: &Arc<Host>,
+    listener: TcpListener,
+    tls: Option<&NodeTls>,
+    in_flight: InFlight,
+) -> Result<Running, String> {
+    let front = Arc::new(Front::new(host.clone()));
+    let access = match tls {
+        Some(tls) => Access::Certificates(tls),
+        None => Access::Plaintext {
+            cluster: &host.cluster,
+        },
+    };
+    let connections = connections(listener, access);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
+    let kv =
+        KvServer::new(KvService(front.clone())).max_decoding_message_size(limits::MESSAGE_BYTES);
+    let router = Server::builder()
+        .layer(Door::new(front.clone(), kv, in_flight))
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
+        .add_service(WatchServer::new(WatchService(front.clone())))
+        .add_service(LeaseServer::new(LeaseService(front.clone())))
+        .add_service(LockServer::new(LockService(front.clone())))
+        .add_service(ElectionServer::new(ElectionService(front.clone())))
+        .add_service(ClusterServer::new(ClusterService(front.clone())))
+        .add_service(MaintenanceServer::new(MaintenanceService(front.clone())))
+        .add_service(AuthServer::new(AuthService(front)))
+        .add_service(health_service)
+        .add_service(reflection);
+    tokio::spawn(report_health(host.clone(), health, &[""]));
+    Ok(Running::begin("the etcd front", |stopped| {
+        router.serve_with_incoming_shutdown(connections, stopped)
+    }))
 }
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

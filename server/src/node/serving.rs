@@ -11,9 +11,6 @@ use holdfast_proto::{
         lock_server::LockServer, watch_server::WatchServer,
     },
 };
-use parking_lot::Mutex;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -26,17 +23,14 @@ use crate::{
     lock::LockService,
     observe::{InFlight, Observe},
     peer::PeerService,
+    serving::Running,
     watch::WatchService,
 };
 
 /// The services of one node, while they are served.
 pub(super) struct Serving {
     health: HealthReporter,
-    /// Cancelled: no new connections, and the old ones are told to go elsewhere.
-    stop: CancellationToken,
-    /// Cancelled when nothing is served any more.
-    ended: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
+    running: Running,
 }
 
 impl Serving {
@@ -72,24 +66,11 @@ impl Serving {
             .add_service(host.replica.service())
             .add_service(health_service)
             .add_service(reflection);
-        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let (stopped, end) = (stop.clone().cancelled_owned(), ended.clone());
         tokio::spawn(report(host.clone(), health.clone(), &SERVICES));
-        let task = tokio::spawn(async move {
-            if let Err(error) = router
-                .serve_with_incoming_shutdown(connections, stopped)
-                .await
-            {
-                tracing::error!(%error, "the services ended");
-            }
-            end.cancel();
+        let running = Running::begin("the services", |stopped| {
+            router.serve_with_incoming_shutdown(connections, stopped)
         });
-        Ok(Self {
-            health,
-            stop,
-            ended,
-            task: Mutex::new(Some(task)),
-        })
+        Ok(Self { health, running })
     }
 
     /// Health says from now on that requests should go elsewhere.
@@ -97,27 +78,19 @@ impl Serving {
         set_all(&self.health, &SERVICES, ServingStatus::NotServing).await;
     }
 
-    /// No new connections; the old ones are told to go elsewhere, and end with their requests.
+    /// As [`Running::stop_accepting`].
     pub(super) fn stop_accepting(&self) {
-        self.stop.cancel();
+        self.running.stop_accepting();
     }
 
-    /// Waits for the connections to close, but no longer than `most`.
+    /// As [`Running::end`].
     pub(super) async fn end(&self, most: Duration) {
-        self.stop.cancel();
-        let Some(task) = self.task.lock().take() else {
-            return;
-        };
-        let abort = task.abort_handle();
-        if tokio::time::timeout(most, task).await.is_err() {
-            abort.abort();
-        }
-        self.ended.cancel();
+        self.running.end(most).await;
     }
 
     /// Returns when nothing is served any more.
     pub(super) async fn ended(&self) {
-        self.ended.cancelled().await;
+        self.running.ended().await;
     }
 }
 
