@@ -119,6 +119,7 @@ async fn a_session_with_etcdctl_goes_as_with_etcd() {
     leases(&etcdctl).await;
     locks_and_elections(&etcdctl).await;
     the_cluster(&etcdctl, cluster.len()).await;
+    a_snapshot(&etcdctl).await;
     both_languages(&etcdctl, &cluster).await;
     compaction(&etcdctl).await;
     if std::env::var_os("HOLDFAST_ETCDCTL_PERF").is_some() {
@@ -301,6 +302,25 @@ async fn the_cluster(etcdctl: &Etcdctl, nodes: usize) {
     assert_eq!(etcdctl.says(&["alarm", "list"]).await, "");
     let users = etcdctl.run(&["user", "list"]).await;
     users.fails(1, &["the certificate says who calls"]);
+}
+
+/// etcdctl looks for etcd's checksum at the end, and keeps no file without one.
+async fn a_snapshot(etcdctl: &Etcdctl) {
+    let file = etcdctl.folder.join("snapshot");
+    let endpoint = etcdctl.endpoints.split(',').next().unwrap();
+    let path = file.to_str().unwrap();
+    let mut save = etcdctl.command(&["snapshot", "save", path]);
+    save.env("ETCDCTL_ENDPOINTS", endpoint);
+    let saved = program::run(&mut save.into()).await;
+    let said = saved.stdout.clone() + &saved.stderr;
+    saved.success();
+    assert!(said.contains("Snapshot saved"), "{said}");
+    let archive = fs::read(file).unwrap();
+    assert_eq!(archive.len() % 512, 32);
+    assert!(
+        archive.starts_with(b"HOLDARCH"),
+        "our format, and none else"
+    );
 }
 
 async fn both_languages(etcdctl: &Etcdctl, cluster: &Cluster) {

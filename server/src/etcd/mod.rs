@@ -39,7 +39,7 @@
 //! | `Alarm` | none ever | past a limit a write is refused, and that is all |
 //! | `Hash` | of the whole state, sessions and leases too | so nodes that applied the same agree |
 //! | `HashKV` | CRC-32 over keys, numbers and digests | equal on all members, not equal to an etcd's |
-//! | `Snapshot` | an archive in our format, without etcd's trailing checksum | it is restored by Holdfast |
+//! | `Snapshot` | an archive in our format, then zeros and the SHA-256 with which an etcd snapshot ends | `etcdctl snapshot save` takes it; Holdfast alone restores it |
 //! | URLs of a member that is down | as it told last, none if it never did | a front is a matter of its node's start, not of the replicated state |
 //!
 //! Where things are: [`listener`] and [`door`] let callers in, [`serving`] holds it together; one
