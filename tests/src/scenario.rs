@@ -31,6 +31,60 @@ impl Scene {
         println!("{what}");
         self.load.fault(what);
     }
+
+    /// Which node leads.
+    pub async fn leader(&self) -> anyhow::Result<usize> {
+        self.cluster.leader(&self.client).await
+    }
+
+    /// One that does not lead.
+    pub async fn follower(&self) -> anyhow::Result<usize> {
+        self.cluster.follower(&self.client).await
+    }
+
+    /// All nodes but one.
+    pub fn others(&self, node: usize) -> Vec<usize> {
+        let all = 0..self.cluster.len();
+        all.filter(|other| *other != node).collect()
+    }
+
+    /// A node dies; after so many writes that were acknowledged without it, it comes back.
+    pub async fn kill_and_run(&mut self, node: usize, writes: usize) -> anyhow::Result<()> {
+        self.fault(format!("SIGKILL of node {node}"));
+        self.cluster.kill(node);
+        self.load.progress(writes).await?;
+        self.cluster.run(node)
+    }
+
+    /// As [`Scene::kill_and_run`], but it stands still.
+    pub async fn freeze_and_thaw(&mut self, node: usize, writes: usize) -> anyhow::Result<()> {
+        self.fault(format!("SIGSTOP of node {node}"));
+        self.cluster.freeze(node);
+        self.load.progress(writes).await?;
+        self.fault("SIGCONT");
+        self.cluster.thaw(node);
+        Ok(())
+    }
+
+    /// As [`Scene::kill_and_run`], but it hears nothing of its peers, nor they of it.
+    pub async fn cut_off_and_heal(&mut self, node: usize, writes: usize) -> anyhow::Result<()> {
+        self.fault(format!("node {node} cut off from its peers"));
+        self.cluster.fabric().part(node, self.others(node));
+        self.load.progress(writes).await?;
+        self.fault("healed");
+        self.cluster.fabric().heal();
+        Ok(())
+    }
+
+    /// All nodes die at once and come back; so many writes are acknowledged then.
+    pub async fn kill_and_run_all(&mut self, writes: usize) -> anyhow::Result<()> {
+        self.fault("SIGKILL of all nodes");
+        self.cluster.kill_all();
+        for node in 0..self.cluster.len() {
+            self.cluster.run(node)?;
+        }
+        self.load.progress(writes).await
+    }
 }
 
 /// Runs `act` under load, once or for the soak time, and checks the whole history. If the nodes

@@ -25,11 +25,8 @@ async fn run(network: Network, act: impl AsyncFnMut(&mut Scene) -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_and_comes_back() {
     run(Network::Loopback, async |scene| {
-        let leader = scene.cluster.leader(&scene.client).await?;
-        scene.fault(format!("SIGKILL of the leader, node {leader}"));
-        scene.cluster.kill(leader);
-        scene.load.progress(200).await?;
-        scene.cluster.run(leader)
+        let leader = scene.leader().await?;
+        scene.kill_and_run(leader, 200).await
     })
     .await;
 }
@@ -37,13 +34,8 @@ async fn a_killed_leader_is_replaced_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes() {
     run(Network::Loopback, async |scene| {
-        let leader = scene.cluster.leader(&scene.client).await?;
-        scene.fault(format!("SIGSTOP of the leader, node {leader}"));
-        scene.cluster.freeze(leader);
-        scene.load.progress(200).await?;
-        scene.fault("SIGCONT");
-        scene.cluster.thaw(leader);
-        Ok(())
+        let leader = scene.leader().await?;
+        scene.freeze_and_thaw(leader, 200).await
     })
     .await;
 }
@@ -51,14 +43,8 @@ async fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_cut_off_from_its_followers_acknowledges_nothing_false() {
     run(Network::Fabric, async |scene| {
-        let leader = scene.cluster.leader(&scene.client).await?;
-        scene.fault(format!("the leader, node {leader}, cut off from its peers"));
-        let others = (0..scene.cluster.len()).filter(|other| *other != leader);
-        scene.cluster.fabric().part(leader, others);
-        scene.load.progress(120).await?;
-        scene.fault("healed");
-        scene.cluster.fabric().heal();
-        Ok(())
+        let leader = scene.leader().await?;
+        scene.cut_off_and_heal(leader, 120).await
     })
     .await;
 }
@@ -66,12 +52,7 @@ async fn a_leader_cut_off_from_its_followers_acknowledges_nothing_false() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_killed_at_once_lose_nothing() {
     run(Network::Loopback, async |scene| {
-        scene.fault("SIGKILL of all nodes");
-        scene.cluster.kill_all();
-        for node in 0..scene.cluster.len() {
-            scene.cluster.run(node)?;
-        }
-        scene.load.progress(50).await
+        scene.kill_and_run_all(50).await
     })
     .await;
 }

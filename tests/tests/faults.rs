@@ -14,11 +14,8 @@ async fn run(act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>) -> History 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_and_comes_back() {
     run(async |scene| {
-        let leader = scene.cluster.leader(&scene.client).await?;
-        scene.fault(format!("SIGKILL of the leader, node {leader}"));
-        scene.cluster.kill(leader);
-        scene.load.progress(200).await?;
-        scene.cluster.run(leader)
+        let leader = scene.leader().await?;
+        scene.kill_and_run(leader, 200).await
     })
     .await;
 }
@@ -26,38 +23,22 @@ async fn a_killed_leader_is_replaced_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_follower_is_not_missed_and_comes_back() {
     run(async |scene| {
-        let follower = scene.cluster.follower(&scene.client).await?;
-        scene.fault(format!("SIGKILL of a follower, node {follower}"));
-        scene.cluster.kill(follower);
-        scene.load.progress(200).await?;
-        scene.cluster.run(follower)
+        let follower = scene.follower().await?;
+        scene.kill_and_run(follower, 200).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_killed_at_once_lose_nothing() {
-    run(async |scene| {
-        scene.fault("SIGKILL of all nodes");
-        scene.cluster.kill_all();
-        for node in 0..scene.cluster.len() {
-            scene.cluster.run(node)?;
-        }
-        scene.load.progress(50).await
-    })
-    .await;
+    run(async |scene| scene.kill_and_run_all(50).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes() {
     run(async |scene| {
-        let leader = scene.cluster.leader(&scene.client).await?;
-        scene.fault(format!("SIGSTOP of the leader, node {leader}"));
-        scene.cluster.freeze(leader);
-        scene.load.progress(200).await?;
-        scene.fault("SIGCONT");
-        scene.cluster.thaw(leader);
-        Ok(())
+        let leader = scene.leader().await?;
+        scene.freeze_and_thaw(leader, 200).await
     })
     .await;
 }
@@ -65,13 +46,8 @@ async fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_follower_is_not_missed_and_catches_up() {
     run(async |scene| {
-        let follower = scene.cluster.follower(&scene.client).await?;
-        scene.fault(format!("SIGSTOP of a follower, node {follower}"));
-        scene.cluster.freeze(follower);
-        scene.load.progress(200).await?;
-        scene.fault("SIGCONT");
-        scene.cluster.thaw(follower);
-        Ok(())
+        let follower = scene.follower().await?;
+        scene.freeze_and_thaw(follower, 200).await
     })
     .await;
 }

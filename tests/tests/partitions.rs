@@ -20,22 +20,11 @@ async fn run(act: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>) {
     scenario::run(options, LoadOptions::default(), act).await;
 }
 
-fn others(scene: &Scene, node: usize) -> Vec<usize> {
-    (0..scene.cluster.len())
-        .filter(|other| *other != node)
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_cut_off_from_its_followers_acknowledges_nothing_false() {
     run(async |scene| {
-        let leader = scene.cluster.leader(&scene.client).await?;
-        scene.fault(format!("the leader, node {leader}, cut off from its peers"));
-        scene.cluster.fabric().part(leader, others(scene, leader));
-        scene.load.progress(120).await?;
-        scene.fault("healed");
-        scene.cluster.fabric().heal();
-        Ok(())
+        let leader = scene.leader().await?;
+        scene.cut_off_and_heal(leader, 120).await
     })
     .await;
 }
@@ -43,18 +32,8 @@ async fn a_leader_cut_off_from_its_followers_acknowledges_nothing_false() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_cut_off_is_not_missed_and_disturbs_nobody_when_it_returns() {
     run(async |scene| {
-        let follower = scene.cluster.follower(&scene.client).await?;
-        scene.fault(format!(
-            "a follower, node {follower}, cut off from its peers"
-        ));
-        scene
-            .cluster
-            .fabric()
-            .part(follower, others(scene, follower));
-        scene.load.progress(120).await?;
-        scene.fault("healed");
-        scene.cluster.fabric().heal();
-        Ok(())
+        let follower = scene.follower().await?;
+        scene.cut_off_and_heal(follower, 120).await
     })
     .await;
 }
@@ -64,7 +43,7 @@ async fn a_leader_that_is_not_heard_is_replaced() {
     run(async |scene| {
         let leader = scene.cluster.leader(&scene.client).await?;
         scene.fault(format!("what the leader, node {leader}, sends is lost"));
-        for other in others(scene, leader) {
+        for other in scene.others(leader) {
             scene.cluster.fabric().cut(leader, other);
         }
         scene.load.progress(120).await?;
@@ -82,7 +61,7 @@ async fn a_leader_that_does_not_hear_steps_aside() {
         scene.fault(format!(
             "what is sent to the leader, node {leader}, is lost"
         ));
-        for other in others(scene, leader) {
+        for other in scene.others(leader) {
             scene.cluster.fabric().cut(other, leader);
         }
         scene.load.progress(120).await?;
@@ -97,7 +76,7 @@ async fn a_leader_that_does_not_hear_steps_aside() {
 async fn one_broken_link_between_leader_and_follower_stops_nobody() {
     run(async |scene| {
         let leader = scene.cluster.leader(&scene.client).await?;
-        let follower = others(scene, leader)[0];
+        let follower = scene.others(leader)[0];
         scene.fault(format!("no link between the nodes {leader} and {follower}"));
         scene.cluster.fabric().part(leader, [follower]);
         scene.load.progress(120).await?;
@@ -113,7 +92,7 @@ async fn nodes_that_are_all_apart_go_on_when_they_meet_again() {
     run(async |scene| {
         scene.fault("every node by itself");
         for node in 0..scene.cluster.len() {
-            scene.cluster.fabric().part(node, others(scene, node));
+            scene.cluster.fabric().part(node, scene.others(node));
         }
         // Nobody may acknowledge anything now; a call that cannot be served says so in time.
         let hasty = scene.cluster.client_waiting(Duration::from_secs(2)).await?;
