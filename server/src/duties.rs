@@ -83,12 +83,14 @@ impl Duties {
         };
         let host = self.host.clone();
         tokio::spawn(async move {
-            tracing::info!(leases = ?due, "leases ran out");
+            let leases: Vec<u64> = due.iter().map(|(lease, _)| lease.get()).collect();
+            tracing::info!(?leases, "leases ran out");
             // Until one of these is applied, or the term ends, the leases cannot be renewed.
             while host.renewals.term() == Some(term) && !host.closing.is_cancelled() {
                 let body = Body::LeaseExpire(log::LeaseExpire {
                     term,
-                    leases: due.iter().map(|lease| lease.get()).collect(),
+                    leases: leases.clone(),
+                    granted_at_ms: due.iter().map(|(_, grant)| grant.at.as_millis()).collect(),
                 });
                 let deadline = Instant::now() + PROPOSAL;
                 match host

@@ -130,7 +130,8 @@ impl Renewals {
             return Renewal::NotRunning;
         };
         let known = running.leases.get(&lease);
-        if known.is_some_and(|known| matches!(known.clock, Clock::Expiring)) {
+        if known.is_some_and(|known| known.grant == grant && matches!(known.clock, Clock::Expiring))
+        {
             return Renewal::Expiring;
         }
         running.set(lease, grant, now + grant.ttl);
@@ -138,7 +139,7 @@ impl Renewals {
     }
 
     /// Takes out the leases that have run out, with the term to propose their end in.
-    pub(crate) fn due(&self, now: Instant, most: usize) -> Option<(u64, Vec<LeaseId>)> {
+    pub(crate) fn due(&self, now: Instant, most: usize) -> Option<(u64, Vec<(LeaseId, Grant)>)> {
         let mut guard = self.running.lock();
         let running = guard.as_mut()?;
         let mut due = Vec::new();
@@ -149,20 +150,26 @@ impl Renewals {
             running.deadlines.pop_first();
             if let Some(known) = running.leases.get_mut(&lease) {
                 known.clock = Clock::Expiring;
+                due.push((lease, known.grant));
             }
-            due.push(lease);
         }
         (!due.is_empty()).then_some((running.term, due))
     }
 
     /// The end of `leases` was applied (or refused): forget them. One that lives on is found again
     /// by [`Renewals::reconcile`], with its whole time to live.
-    pub(crate) fn settled(&self, term: u64, leases: &[LeaseId]) {
+    pub(crate) fn settled(&self, term: u64, leases: &[(LeaseId, Grant)]) {
         if let Some(running) = self.running.lock().as_mut()
             && running.term == term
         {
-            for &lease in leases {
-                running.forget(lease);
+            for (lease, grant) in leases {
+                if running
+                    .leases
+                    .get(lease)
+                    .is_some_and(|known| known.grant == *grant)
+                {
+                    running.forget(*lease);
+                }
             }
         }
     }
@@ -242,7 +249,10 @@ mod tests {
         assert_eq!(renewals.due(late, 10), None);
         renewals.take_over(4, [(lease(1), grant())].into_iter(), late);
         assert_eq!(renewals.due(start + TTL, 10), None);
-        assert_eq!(renewals.due(late + TTL, 10), Some((4, vec![lease(1)])));
+        assert_eq!(
+            renewals.due(late + TTL, 10),
+            Some((4, vec![(lease(1), grant())]))
+        );
     }
 
     #[test]
@@ -270,7 +280,7 @@ mod tests {
             Renewal::Expiring
         );
         assert_eq!(renewals.due(start + TTL, 10), None, "proposed once");
-        renewals.settled(1, &[lease(1)]);
+        renewals.settled(1, &[(lease(1), grant())]);
         assert_eq!(
             renewals.renew(lease(1), grant(), start + TTL),
             Renewal::Renewed
@@ -294,7 +304,10 @@ mod tests {
         let now = Instant::now();
         renewals.take_over(1, [(lease(1), grant())].into_iter(), now);
         renewals.reconcile(&HashMap::from([(lease(2), grant())]), now);
-        assert_eq!(renewals.due(now + TTL, 10), Some((1, vec![lease(2)])));
+        assert_eq!(
+            renewals.due(now + TTL, 10),
+            Some((1, vec![(lease(2), grant())]))
+        );
     }
 
     #[test]

@@ -175,6 +175,7 @@ fn perform(
                 );
                 return Err(Refusal::new(Reason::StaleTerm, message).numbers(context.term, term));
             }
+            let leases = state.leases.expired(&leases);
             Ok(end_leases(state, &stamp, &leases, work))
         }
         Body::TokenCreate {

@@ -15,6 +15,7 @@ use prost::Message as _;
 
 use crate::{
     audit::AnchorHash,
+    lease::Expiry,
     member::Role,
     operation::{DeleteOperation, PutOperation, Transaction},
     reply::{Reason, Refusal},
@@ -67,7 +68,7 @@ pub enum Body {
         /// The leader's term.
         term: u64,
         /// Those that ran out.
-        leases: Vec<LeaseId>,
+        leases: Vec<Expiry>,
     },
     /// Lets one node join.
     TokenCreate {

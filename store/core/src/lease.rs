@@ -2,7 +2,9 @@
 //!
 //! Renewals are not replicated: the leader remembers them, and proposes the end of a lease that was
 //! not renewed. Invariants: (1) nothing here reads a clock; (2) a lease and its keys go in one
-//! revision, so no reader sees half; (3) a lease's keys are exactly the current entries that name it.
+//! revision, so no reader sees half; (3) a lease's keys are exactly the current entries that name it;
+//! (4) the end that was proposed for one grant does not hit a later grant of the same id. Cluster
+//! time tells them apart: it has moved on since, by the time to live that had to run out.
 
 use holdfast_proto::{Key, LeaseId, Timestamp, limits};
 use imbl::{OrdMap, OrdSet};
@@ -22,6 +24,16 @@ pub struct Lease {
     pub granted_at: Timestamp,
     /// The keys that live under it.
     pub keys: OrdSet<Key>,
+}
+
+/// One grant of a lease that ran out. An id that is granted again is another lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Its id.
+    pub lease: LeaseId,
+    /// Cluster time of the grant that is meant. `None`: whichever is there (an older version wrote
+    /// this).
+    pub granted_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Default)]
@@ -78,6 +90,22 @@ impl Leases {
         self.hash
             .remove(row_hash(id, lease.ttl_ms, lease.granted_at));
         Some(lease)
+    }
+
+    /// Those of `expiries` whose very grant is there.
+    pub(crate) fn expired(&self, expiries: &[Expiry]) -> Vec<LeaseId> {
+        let is_meant = |expiry: &&Expiry| {
+            self.all.get(&expiry.lease).is_some_and(|lease| {
+                expiry
+                    .granted_at
+                    .is_none_or(|granted| granted == lease.granted_at)
+            })
+        };
+        expiries
+            .iter()
+            .filter(is_meant)
+            .map(|expiry| expiry.lease)
+            .collect()
     }
 
     pub(crate) fn check(&self, id: LeaseId) -> Result<(), Refusal> {

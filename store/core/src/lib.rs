@@ -59,7 +59,7 @@ pub use command::{Body, Command, CommandError, Delete, Expected, Founding, Put};
 pub use entry::{Entry, Found, Located, Retired, VersionId, VersionMeta};
 pub use hash::{Digest, StateHash};
 pub use history::{Difference, OlderChanges, OlderEvent};
-pub use lease::Lease;
+pub use lease::{Expiry, Lease};
 pub use limits::Limits;
 pub use member::{ClusterInfo, Member, Role};
 pub use operation::{

@@ -12,6 +12,7 @@ use holdfast_proto::{
 use crate::{
     audit::AnchorHash,
     command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most},
+    lease::Expiry,
     member::Role,
     retention::Retention,
     token::TokenDigest,
@@ -85,11 +86,7 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
         Wire::LeaseRevoke(revoke) => Body::LeaseRevoke(parse_lease(revoke.lease)?),
         Wire::LeaseExpire(expire) => Body::LeaseExpire {
             term: expire.term,
-            leases: expire
-                .leases
-                .into_iter()
-                .map(parse_lease)
-                .collect::<Result<_, _>>()?,
+            leases: parse_expiries(expire.leases, &expire.granted_at_ms)?,
         },
         Wire::TokenCreate(create) => Body::TokenCreate {
             digest: parse_digest(&create.digest)?,
@@ -182,6 +179,22 @@ fn parse_founding(wire: wire::ClusterInit) -> Result<Founding, CommandError> {
         address: parse_address(founder.address)?,
         public_key: parse_public_key(&wire.public_key)?,
     })
+}
+
+fn parse_expiries(leases: Vec<u64>, granted_at_ms: &[u64]) -> Result<Vec<Expiry>, CommandError> {
+    if !granted_at_ms.is_empty() && granted_at_ms.len() != leases.len() {
+        return Err(CommandError::Invalid(
+            "not every lease that ends says when it was granted",
+        ));
+    }
+    let mut granted = granted_at_ms.iter().copied().map(Timestamp::from_millis);
+    let expiry = |lease| {
+        Ok(Expiry {
+            lease: parse_lease(lease)?,
+            granted_at: granted.next(),
+        })
+    };
+    leases.into_iter().map(expiry).collect()
 }
 
 fn parse_lease(number: u64) -> Result<LeaseId, CommandError> {
@@ -279,7 +292,14 @@ fn body_to_wire(body: Body) -> Wire {
         Body::LeaseRevoke(lease) => Wire::LeaseRevoke(wire::LeaseRevoke { lease: lease.get() }),
         Body::LeaseExpire { term, leases } => Wire::LeaseExpire(wire::LeaseExpire {
             term,
-            leases: leases.into_iter().map(LeaseId::get).collect(),
+            granted_at_ms: leases
+                .iter()
+                .filter_map(|expiry| Some(expiry.granted_at?.as_millis()))
+                .collect(),
+            leases: leases
+                .into_iter()
+                .map(|expiry| expiry.lease.get())
+                .collect(),
         }),
         Body::TokenCreate {
             digest,

@@ -1,6 +1,6 @@
 //! Leases, locks and elections.
 
-use holdfast_core::{Body, Limits, Reason, ReplyBody, State, Transaction, lock};
+use holdfast_core::{Body, Expiry, Limits, Reason, ReplyBody, State, Transaction, lock};
 use holdfast_proto::{KeyRange, Revision, Value};
 
 use crate::store::{Store, assert_reason, grant, key, lease, put, put_under};
@@ -33,7 +33,7 @@ fn several_leases_expire_in_one_revision_and_those_gone_are_passed_over() {
         store.done(grant(id));
         store.done(put_under(&format!("k{id}"), id));
     }
-    let leases = vec![lease(1), lease(7), lease(2)];
+    let leases: Vec<_> = [1, 7, 2].into_iter().map(whichever).collect();
     let outcome = store.done(Body::LeaseExpire {
         term: 1,
         leases: leases.clone(),
@@ -46,6 +46,41 @@ fn several_leases_expire_in_one_revision_and_those_gone_are_passed_over() {
             .change
             .is_none()
     );
+}
+
+/// Found by reading: an expiry that was proposed just before its lease was revoked, and its id
+/// granted again, ended the new lease.
+#[test]
+fn the_end_of_one_grant_does_not_hit_a_later_grant_of_the_same_id() {
+    let mut store = Store::new();
+    store.done(grant(1));
+    let expiry = Expiry {
+        lease: lease(1),
+        granted_at: store.state.lease(lease(1)).map(|lease| lease.granted_at),
+    };
+    let expire = || Body::LeaseExpire {
+        term: 1,
+        leases: vec![expiry],
+    };
+    store.done(Body::LeaseRevoke(lease(1)));
+    store.now += 1;
+    store.done(grant(1));
+    store.done(put_under("a", 1));
+    store.done(expire());
+    assert!(store.state.lease(lease(1)).is_some());
+    assert!(store.state.get(b"a").is_some());
+
+    let mut same = Store::new();
+    same.done(grant(1));
+    same.done(expire());
+    assert!(same.state.lease(lease(1)).is_none(), "its own grant ends");
+}
+
+fn whichever(id: u64) -> Expiry {
+    Expiry {
+        lease: lease(id),
+        granted_at: None,
+    }
 }
 
 #[test]

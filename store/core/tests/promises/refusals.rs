@@ -1,7 +1,7 @@
 //! Every refusal, by its reason; a refused command changes nothing.
 
 use holdfast_core::{
-    Body, Delete, DeleteOperation, Expected, LeaseChoice, Put, PutOperation, Reason,
+    Body, Delete, DeleteOperation, Expected, Expiry, LeaseChoice, Put, PutOperation, Reason,
 };
 use holdfast_proto::{Key, KeyRange};
 
@@ -129,7 +129,10 @@ fn a_deposed_leader_expires_nothing() {
     store.term = 5;
     let refusal = store.refused(Body::LeaseExpire {
         term: 4,
-        leases: vec![lease(1)],
+        leases: vec![Expiry {
+            lease: lease(1),
+            granted_at: None,
+        }],
     });
     assert_reason(&refusal, Reason::StaleTerm, "term 4");
     assert!(store.state.get(b"a").is_some());

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use holdfast_core::{
-    Body, Command, Compare, Delete, DeleteOperation, Expected, Founding, LeaseChoice, Operation,
-    Put, PutOperation, RangeOperation, Relation, Retention, Role, Target, TokenDigest, Transaction,
+    Body, Command, Compare, Delete, DeleteOperation, Expected, Expiry, Founding, LeaseChoice,
+    Operation, Put, PutOperation, RangeOperation, Relation, Retention, Role, Target, TokenDigest,
+    Transaction,
 };
 use holdfast_proto::{Key, KeyRange, LeaseId, NodeId, RequestId, SessionId, Timestamp, Value};
 
@@ -81,7 +82,12 @@ fn body(random: &mut Random, style: Style, revision: u64, now: u64) -> Body {
         28 => Body::LeaseRevoke(lease(random)),
         29 => Body::LeaseExpire {
             term: 1 + random.below(2),
-            leases: (0..random.below(3)).map(|_| lease(random)).collect(),
+            leases: (0..random.below(3))
+                .map(|_| Expiry {
+                    lease: lease(random),
+                    granted_at: None,
+                })
+                .collect(),
         },
         30 => Body::Compact(random.below(revision + 2)),
         31..=32 if style.forgetting => Body::SetRetention {

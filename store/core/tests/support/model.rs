@@ -168,7 +168,7 @@ impl Model {
                 if term != meant {
                     return Err(Refused(Reason::StaleTerm, term, meant));
                 }
-                let leases: Vec<u64> = leases.into_iter().map(|lease| lease.get()).collect();
+                let leases: Vec<u64> = leases.iter().map(|expiry| expiry.lease.get()).collect();
                 self.end(&mut keys, &leases)
             }
             Body::Compact(revision) => {
