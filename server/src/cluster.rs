@@ -10,7 +10,7 @@ mod status;
 use std::{sync::Arc, time::Instant};
 
 use futures::future::BoxFuture;
-use holdfast_core::State;
+use holdfast_core::{Role, State};
 use holdfast_proto::{
     NodeId,
     log::v1::{self as log, command::Body},
@@ -134,10 +134,11 @@ impl Cluster for ClusterService {
         let request = request.into_inner();
         let id = NodeId(request.id);
         self.host.barrier(deadline).await?;
-        let voters = self.host.replica.status().voters;
-        if voters.len() == 1 && voters.contains(&id) {
+        let mut others = self.host.replica.status().voters;
+        if others.remove(&id) && others.iter().all(|other| is_witness(&self.host, *other)) {
             return Err(Reason::NotPossible.status(format!(
-                "node {id} is the last voter; a cluster cannot lose it; nothing was changed"
+                "node {id} is the last voter that serves clients; a cluster cannot lose it; \
+                 nothing was changed"
             )));
         }
         let body = Body::MemberRemove(log::MemberRemove { id: id.0 });
@@ -164,6 +165,11 @@ impl Cluster for ClusterService {
         if to != 0 && !self.host.replica.status().voters.contains(&NodeId(to)) {
             return Err(Reason::MemberMissing.status(format!(
                 "node {to} is no voter, so it cannot lead; see `kvctl member list`"
+            )));
+        }
+        if is_witness(&self.host, NodeId(to)) {
+            return Err(Reason::NotPossible.status(format!(
+                "node {to} is a witness, which leads only where nobody else can"
             )));
         }
         let ask = |leader| -> BoxFuture<'_, _> {
@@ -212,6 +218,13 @@ pub(crate) async fn transfer_here(
         .transfer_leader(to, deadline.into())
         .await
         .map_err(|error| crate::status::not_changed(&error))
+}
+
+fn is_witness(host: &Host, id: NodeId) -> bool {
+    host.read(|state| {
+        let member = state.member(id);
+        member.is_some_and(|member| member.role == Role::Witness)
+    })
 }
 
 /// The members of the cluster, removed ones left out.

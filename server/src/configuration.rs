@@ -30,6 +30,9 @@ pub struct NodeConfiguration {
     /// Serve them without TLS, for those that cannot do it. Only on loopback: whoever can connect may
     /// read and write everything there.
     pub etcd_plaintext: bool,
+    /// Whether it only votes and keeps ciphertext: it joined with a token for a witness. It has no
+    /// keys of the cluster and serves no clients; to make it more, remove it and join it anew.
+    pub witness: bool,
     /// Whether this node began the cluster: on its first start it forms a cluster of one.
     pub founder: bool,
     /// Worker threads of the runtime; at least 1. None: half the cores. More help only
@@ -102,6 +105,7 @@ impl NodeConfiguration {
             http: None,
             etcd: None,
             etcd_plaintext: false,
+            witness: false,
             founder: false,
             worker_threads: None,
             timing: Timing::default(),
@@ -162,6 +166,11 @@ impl NodeConfiguration {
                 &self.advertise,
                 "others cannot connect to that; say with --advertise where they reach this node",
             );
+        }
+        if self.witness
+            && let Some(etcd) = &self.etcd
+        {
+            return refuse("etcd", etcd, "a witness serves no clients; drop it");
         }
         if self.etcd_plaintext {
             let Some(etcd) = &self.etcd else {
@@ -268,6 +277,8 @@ struct NodeFile {
     etcd: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     etcd_plaintext: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    witness: bool,
     #[serde(default)]
     founder: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -295,6 +306,7 @@ impl NodeFile {
             http: self.http,
             etcd: self.etcd,
             etcd_plaintext: self.etcd_plaintext,
+            witness: self.witness,
             founder: self.founder,
             worker_threads: self.worker_threads,
             timing: self.timing,
@@ -329,6 +341,7 @@ impl From<&NodeConfiguration> for NodeFile {
             http,
             etcd,
             etcd_plaintext: configuration.etcd_plaintext,
+            witness: configuration.witness,
             founder: configuration.founder,
             worker_threads: configuration.worker_threads,
             archive_after_bytes: configuration.archive_after_bytes,

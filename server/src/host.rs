@@ -38,8 +38,10 @@ pub(crate) struct Host {
     pub(crate) clocks: Clocks,
     /// Where reveals and admin acts are recorded before they are done.
     pub(crate) audit: Audit,
-    /// Empty on a learner, which is not trusted with it, until it is promoted.
+    /// Empty on a learner, until it is promoted, and on a witness: they are not trusted with it.
     pub(crate) authority: OnceLock<CertificateAuthority>,
+    /// Whether it only votes: it holds no keys and serves no clients.
+    pub(crate) is_witness: bool,
     /// Where its etcd front is, as a URL; empty: it has none.
     pub(crate) etcd: Arc<str>,
     /// Cancelled when the node begins to stop: what waits on purpose gives up then.

@@ -127,6 +127,10 @@ pub async fn join(options: &JoinOptions, now: SystemTime) -> Result<NodeDir, Joi
         ));
     }
     configuration.id = NodeId(answer.id);
+    configuration.witness = answer.role() == v1::Role::Witness;
+    if configuration.witness && configuration.etcd.take().is_some() {
+        tracing::warn!("a witness serves no clients, so it has no front for etcd's");
+    }
     configuration.cluster_name = token.cluster_id().chars().take(8).collect();
     let papers = Papers {
         authority: &admitted.authority,

@@ -64,3 +64,4 @@ mod session;
 mod signals;
 mod systemd;
 mod watch;
+mod witness;

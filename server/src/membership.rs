@@ -14,7 +14,7 @@ use holdfast_proto::NodeId;
 use holdfast_raft::{ChangeError, PeerNode, ReplicaStatus};
 use tonic::Status;
 
-use crate::{host::Host, status::Reason};
+use crate::{host::Host, status::Reason, witness};
 
 /// One change that brings consensus nearer to the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub(crate) async fn run(host: Arc<Host>) {
             () = host.closing.cancelled() => return,
         }
         while host.leadership().is_self_ready && reconcile(&host).await {}
+        if host.is_witness && host.leadership().is_self_ready {
+            witness::give_back(&host).await;
+        }
         let is_removed = host.read(|state| state.member(host.id).is_some_and(|own| own.removed));
         if is_removed && host.leadership().leader != Some(host.id) {
             note_removal(&host);
@@ -119,7 +122,7 @@ fn wanted(host: &Host) -> Vec<Wanted> {
                     name: member.name.to_string(),
                     address: member.address.to_string(),
                 },
-                votes: member.role == Role::Voter,
+                votes: matches!(member.role, Role::Voter | Role::Witness),
                 removed: member.removed,
             })
             .collect()
@@ -172,7 +175,7 @@ fn has_caught_up(id: NodeId, now: &ReplicaStatus) -> bool {
 const REMOVED: &str = "this node was removed from the cluster, so it serves nothing any more; \
                        to bring it back, empty its folder and join it anew with a token";
 const LOOK: Duration = Duration::from_millis(100);
-const HAND_OVER: Duration = Duration::from_secs(2);
+pub(crate) const HAND_OVER: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const NEARLY: u64 = 256;
 

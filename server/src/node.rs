@@ -13,7 +13,7 @@ use std::{
 
 use holdfast_client::Client;
 use holdfast_proto::NodeName;
-use holdfast_raft::{Replica, ReplicaOptions};
+use holdfast_raft::{Replica, ReplicaOptions, Timing};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
@@ -23,6 +23,7 @@ pub(crate) use self::serving::report as report_health;
 use crate::{
     audit::Audit,
     clocks::{self, Clocks},
+    configuration::NodeConfiguration,
     dir::{DirError, NodeDir},
     divergence, duties, etcd,
     fence::Fence,
@@ -108,11 +109,7 @@ impl Node {
         let clocks = Clocks::new();
         let replica = Replica::start(ReplicaOptions {
             fresh: dir.is_first_start(),
-            timing: holdfast_raft::Timing {
-                heartbeat_ms: configuration.timing.heartbeat_ms,
-                election_min_ms: configuration.timing.election_min_ms,
-                election_max_ms: configuration.timing.election_max_ms,
-            },
+            timing: timing(&configuration),
             archive_after_bytes: configuration.archive_after_bytes,
             clock: clocks.clock(),
             ..ReplicaOptions::new(configuration.id, dir.data(), dial.clone())
@@ -132,6 +129,7 @@ impl Node {
             fence: Fence::down(),
             clocks,
             audit,
+            is_witness: configuration.witness,
             authority: authority.map(OnceLock::from).unwrap_or_default(),
             etcd: etcd
                 .as_ref()
@@ -324,6 +322,18 @@ impl Node {
             Ok(leader) => tracing::info!(%leader, "leadership was handed over"),
             Err(error) => tracing::warn!(%error, "leadership could not be handed over"),
         }
+    }
+}
+
+fn timing(configuration: &NodeConfiguration) -> Timing {
+    let timing = Timing {
+        heartbeat_ms: configuration.timing.heartbeat_ms,
+        election_min_ms: configuration.timing.election_min_ms,
+        election_max_ms: configuration.timing.election_max_ms,
+    };
+    match configuration.witness {
+        true => timing.last_to_campaign(),
+        false => timing,
     }
 }
 

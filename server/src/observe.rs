@@ -1,5 +1,6 @@
 //! What happens to every request before and after its service: one tracing span, one count, one
-//! duration, and the doors that stay shut (wrong cluster, fenced node).
+//! duration, and the doors that stay shut (wrong cluster, fenced node, a
+//! witness).
 
 #[cfg(test)]
 pub(crate) mod described;
@@ -19,7 +20,7 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use crate::{author, host::Host, status::Reason};
+use crate::{author, host::Host, status::Reason, witness};
 
 /// Metadata by which a client says which cluster it means.
 pub const CLUSTER: &str = "holdfast-cluster";
@@ -51,14 +52,15 @@ impl Observe {
         {
             return Some(Reason::Fenced.status(why.to_string()));
         }
-        let meant = request.headers().get(CLUSTER)?;
-        if meant.as_bytes() == cluster.as_bytes() {
-            return None;
+        if let Some(meant) = request.headers().get(CLUSTER)
+            && meant.as_bytes() != cluster.as_bytes()
+        {
+            return Some(Reason::WrongCluster.status(format!(
+                "this node belongs to cluster {cluster}, not to the one that the client means; \
+                 use that cluster's context or endpoints"
+            )));
         }
-        Some(Reason::WrongCluster.status(format!(
-            "this node belongs to cluster {cluster}, not to the one that the client means; \
-             use that cluster's context or endpoints"
-        )))
+        (self.host.is_witness && witness::is_closed(path)).then(|| witness::refusal(&self.host))
     }
 
     fn name_leader(&self, response: &mut http::Response<Body>) {

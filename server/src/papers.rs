@@ -1,8 +1,8 @@
 //! A node's papers: its certificate, and the key of the cluster's authority if it may hold it.
 //!
-//! Whoever votes holds the authority's key, lets nodes in and renews its own certificate. A node
+//! Each voter holds the authority's key, lets nodes in and renews its own certificate. A node
 //! that joins as a voter gets the key with its certificate; a learner that is promoted asks a voter
-//! for it. A learner is never given it: a voter renews its certificate for it. Both are asked over
+//! for it. A learner is never given it, nor is a witness: a voter renews their certificates. Both are asked over
 //! the peers' connection, on which each side has shown who it is, and answered by what the members'
 //! list says of the caller, never by what it says of itself.
 
@@ -64,7 +64,8 @@ pub(crate) async fn authority_key(
     let member = member_of(host, caller)?;
     if member.role != Role::Voter {
         return Err(Reason::NotAllowed.status(format!(
-            "{} is a learner, which is not trusted with the authority's key; promote it first",
+            "{} is no voter (a learner can be promoted, a witness never), so it is not trusted with \
+             the authority's key",
             member.name
         )));
     }

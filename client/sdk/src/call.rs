@@ -189,6 +189,9 @@ impl Client {
         let (nodes, launched) = (self.nodes(), *launched);
         progress.failures += 1;
         let verdict = node.judge(&status);
+        if Reason::of(&status) == Reason::Witness {
+            node.note_witness(true);
+        }
         match verdict {
             Verdict::Final if progress.may_be_applied && is_about_trust(&status) => {}
             // The store forgot what it had answered: nobody can tell any more.

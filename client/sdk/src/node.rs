@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Node {
     alert: Alert,
     /// Its member id; 0: not known yet.
     member: AtomicU64,
+    /// It takes no clients; only its status can be asked for.
+    witness: AtomicBool,
     /// Talking to it.
     reach: Circuit,
     /// Getting a majority's answer through it.
@@ -77,6 +79,7 @@ impl Node {
             lanes: dialed.lanes,
             alert: dialed.alert,
             member: AtomicU64::new(0),
+            witness: AtomicBool::new(false),
             reach: Circuit::default(),
             majority: Circuit::default(),
         })
@@ -102,6 +105,15 @@ impl Node {
             Needs::Node => &self.reach,
             Needs::Majority => &self.majority,
         }
+    }
+
+    /// Notes that it takes no clients.
+    pub(crate) fn note_witness(&self, is_witness: bool) {
+        self.witness.store(is_witness, Relaxed);
+    }
+
+    fn is_witness(&self) -> bool {
+        self.witness.load(Relaxed)
     }
 
     /// Lets a call pass to it, unless that would only cost the call time.
@@ -191,16 +203,24 @@ impl Nodes {
             let leader = self.leader.load(Relaxed);
             let found = list
                 .iter()
-                .find(|node| leader != 0 && node.member.load(Relaxed) == leader);
+                .find(|node| leader != 0 && node.member.load(Relaxed) == leader)
+                .filter(|node| !node.is_witness());
             if let Some(node) = found.filter(|node| free(node) && node.pass(needs, now)) {
                 return Some(Arc::clone(node));
             }
         }
         let turn = self.turn.fetch_add(1, Relaxed) % list.len();
         let in_turn = || list[turn..].iter().chain(&list[..turn]).filter(|n| free(n));
-        in_turn()
+        let serving = || in_turn().filter(|node| !node.is_witness());
+        serving()
             .find(|node| node.pass(needs, now))
-            .or_else(|| in_turn().min_by_key(|node| node.passable_at_ms(needs)))
+            .or_else(|| serving().min_by_key(|node| node.passable_at_ms(needs)))
+            // Of one that is known for a witness only the word where the others are is to be had.
+            .or_else(|| {
+                in_turn()
+                    .next()
+                    .filter(|_| list.iter().all(|node| node.is_witness()))
+            })
             .cloned()
     }
 
@@ -271,13 +291,16 @@ impl Nodes {
         let mut changed = list.len() != known.len();
         for member in &answer.members {
             let node = list.iter().find(|node| node.address == member.address);
+            let is_witness = member.role() == v1::Role::Witness;
             if let Some(node) = node {
                 node.member.store(member.id, Relaxed);
+                node.note_witness(is_witness);
             } else if list.iter().any(|n| n.member.load(Relaxed) == member.id) {
                 // The context knows it under another name.
             } else if let Ok(dialed) = dialer.dial(&member.address) {
                 let node = Node::new(member.address.clone(), dialed);
                 node.member.store(member.id, Relaxed);
+                node.note_witness(is_witness);
                 list.push(node);
                 changed = true;
             }
@@ -374,6 +397,28 @@ mod tests {
         assert!(picked(Needs::Node));
         nodes.answered(&all[1], Needs::Majority);
         assert!(picked(Needs::Majority));
+    }
+
+    #[tokio::test]
+    async fn a_witness_is_asked_nothing_even_while_it_leads() {
+        let nodes = three();
+        let all = nodes.all();
+        all[1].note_witness(true);
+        nodes.learn(&all[0], &header(1, 7), Some(2));
+        nodes.unreachable(&all[0], Instant::now());
+        nodes.unreachable(&all[2], Instant::now());
+        for route in [Route::Leader, Route::Spread] {
+            for _ in 0..6 {
+                let node = nodes.pick(route, Needs::Majority, None).unwrap();
+                assert!(!Arc::ptr_eq(&node, &all[1]));
+            }
+        }
+        all[0].note_witness(true);
+        assert!(
+            nodes
+                .pick(Route::Spread, Needs::Majority, Some(&all[2]))
+                .is_none()
+        );
     }
 
     #[tokio::test]

@@ -84,6 +84,8 @@ reasons! {
     NotAllowed = "not_allowed",
     /// The node could not record the act in its audit log, so nothing was done.
     NotRecorded = "not_recorded",
+    /// The server is a witness: it votes and takes no clients. Nothing was changed.
+    Witness = "witness",
     /// Only the leader can do this, and the server is not it. Nothing was changed.
     NotLeader = "not_leader",
     /// The cluster cannot do this as it is now.

@@ -38,11 +38,13 @@ pub(super) async fn create_token(
     let role = match v1::Role::try_from(request.role) {
         Ok(v1::Role::Unspecified) => v1::Role::Voter,
         Ok(role) => role,
-        Err(_) => return Err(invalid("a node joins as a voter or as a learner")),
+        Err(_) => return Err(invalid("a node joins as a voter, a learner or a witness")),
     };
     host.barrier(deadline).await?;
-    let endpoints = host.read(|state| members(state).into_iter().map(|member| member.address));
-    let endpoints = endpoints.collect();
+    // A witness lets nobody in.
+    let admits = |member: &v1::Member| member.role() != v1::Role::Witness;
+    let members = host.read(members).into_iter().filter(admits);
+    let endpoints = members.map(|member| member.address).collect();
     let token = JoinToken::generate(&host.cluster, papers::held(host)?.pin(), endpoints);
     let expires_at_ms = host.replica.now_ms() + ttl_ms;
     let body = Body::TokenCreate(log::TokenCreate {
@@ -109,7 +111,7 @@ pub(super) async fn join(
         ));
     };
     tracing::info!(node = %name, id = admitted.id, address = %request.address, "a node joined");
-    // Every voter can let nodes in; a learner is not trusted with that.
+    // Every voter can let nodes in; a learner or a witness is not trusted with that.
     let ca_key = match admitted.role == i32::from(v1::Role::Voter) {
         true => Bytes::copy_from_slice(&authority.key().to_der()),
         false => Bytes::new(),
@@ -122,6 +124,7 @@ pub(super) async fn join(
         ca_key,
         members: host.read(members),
         cluster_id: host.cluster.to_string(),
+        role: admitted.role,
     })
 }
 

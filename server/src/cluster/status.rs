@@ -92,12 +92,13 @@ pub(super) async fn gather(host: &Host) -> v1::StatusResponse {
     answer
 }
 
-/// The member with the role that it has in consensus by now: one that is to vote does not count
+/// The member with the part that it has in consensus by now: one that is to vote does not count
 /// for a majority before it was promoted, and whoever looks here wants to know just that.
 fn as_it_votes(member: v1::Member, replica: &ReplicaStatus) -> v1::Member {
-    let role = match replica.voters.contains(&NodeId(member.id)) {
-        true => v1::Role::Voter,
-        false => v1::Role::Learner,
+    let role = match (replica.voters.contains(&NodeId(member.id)), member.role()) {
+        (true, v1::Role::Witness) => v1::Role::Witness,
+        (true, _) => v1::Role::Voter,
+        (false, _) => v1::Role::Learner,
     };
     v1::Member {
         role: role.into(),

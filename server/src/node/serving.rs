@@ -66,7 +66,11 @@ impl Serving {
             .add_service(host.replica.service())
             .add_service(health_service)
             .add_service(reflection);
-        tokio::spawn(report(host.clone(), health.clone(), &SERVICES));
+        let services = match host.is_witness {
+            true => &SERVICES_OF_A_WITNESS[..],
+            false => &SERVICES[..],
+        };
+        tokio::spawn(report(host.clone(), health.clone(), services));
         let running = Running::begin("the services", |stopped| {
             router.serve_with_incoming_shutdown(connections, stopped)
         });
@@ -134,6 +138,9 @@ const SERVICES: [&str; 6] = [
     LockServer::<LockService>::NAME,
     ClusterServer::<ClusterService>::NAME,
 ];
+
+/// Of the others health knows nothing there, so nobody is sent to them.
+const SERVICES_OF_A_WITNESS: [&str; 1] = [""];
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const STREAMS_PER_CONNECTION: u32 = 4_096;

@@ -143,6 +143,17 @@ impl Members {
         role: Option<Role>,
     ) -> Result<(), Refusal> {
         let mut member = self.find(id)?.clone();
+        // A witness was never trusted with a key, and whoever was cannot unlearn it.
+        if role
+            .is_some_and(|role| role != member.role && [role, member.role].contains(&Role::Witness))
+        {
+            let message = format!(
+                "a member cannot become a witness, nor a witness anything else; remove {} and join \
+                 it anew",
+                member.name
+            );
+            return Err(Refusal::new(Reason::NotAllowed, message));
+        }
         member.address = address.unwrap_or(member.address);
         member.role = role.unwrap_or(member.role);
         self.set(member);
@@ -155,6 +166,13 @@ impl Members {
             return Err(Refusal::new(
                 Reason::Invalid,
                 "the last member cannot be removed; stop the node instead",
+            ));
+        }
+        let serves = |other: &&Arc<Member>| other.id != id && other.role != Role::Witness;
+        if !self.present().any(|other| serves(&other)) {
+            return Err(Refusal::new(
+                Reason::Invalid,
+                "witnesses alone would be left; let another node in first",
             ));
         }
         member.removed = true;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use holdfast_core::Role;
 use holdfast_proto::NodeId;
 use openraft::ChangeMembers as Change;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -102,7 +103,8 @@ impl Replica {
         }
     }
 
-    /// Hands the lead to `to`, or to the voter that is best prepared, and says who has it.
+    /// Hands the lead to `to`, or to the voter that is best prepared and no witness, and says who
+    /// has it.
     pub async fn transfer_leader(
         &self,
         to: Option<NodeId>,
@@ -117,7 +119,7 @@ impl Replica {
             None => status
                 .peers
                 .iter()
-                .filter(|peer| status.voters.contains(&peer.id))
+                .filter(|peer| status.voters.contains(&peer.id) && !self.is_witness(peer.id))
                 .filter(|peer| peer.last_ack_ms.is_some_and(|ms| ms < 1_000))
                 .max_by_key(|peer| (peer.matched, peer.last_ack_ms.map(std::cmp::Reverse)))
                 .map(|peer| peer.id)
@@ -142,6 +144,13 @@ impl Replica {
                 why: format!("node {to} did not take the lead in time"),
             }),
         }
+    }
+
+    fn is_witness(&self, id: NodeId) -> bool {
+        self.store().read(|state| {
+            let member = state.member(id);
+            member.is_some_and(|member| member.role == Role::Witness)
+        })
     }
 
     fn must_lead(&self) -> Result<(), ChangeError> {

@@ -91,6 +91,19 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// For a node that is to lead only if nobody else can: it waits as long as anybody may. Its
+    /// lease stays what it is, so it gives its vote no later than others do.
+    #[must_use]
+    pub fn last_to_campaign(self) -> Self {
+        Self {
+            election_min_ms: self
+                .election_max_ms
+                .saturating_sub(1)
+                .max(self.election_min_ms),
+            ..self
+        }
+    }
+
     /// The leader's lease: so long a follower that heard it lets nobody else campaign.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.election_max_ms)

@@ -364,6 +364,14 @@ mod tests {
     }
 
     #[test]
+    fn who_campaigns_last_lets_others_have_its_vote_as_soon_as_anybody() {
+        let (usual, last) = (Timing::default(), Timing::default().last_to_campaign());
+        assert!(config(&last).is_ok());
+        assert_eq!(last.election_min_ms, usual.election_max_ms - 1);
+        assert_eq!(last.lease(), usual.lease());
+    }
+
+    #[test]
     fn a_timing_that_cannot_work_is_refused_with_the_reason() {
         let timing = Timing {
             heartbeat_ms: 500,

@@ -19,8 +19,10 @@ use crate::etcd::Endpoints;
 /// What kind of cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
-    /// How many voters.
+    /// How many voters that serve.
     pub nodes: usize,
+    /// How many witnesses beside them; their places are behind the others'.
+    pub witnesses: usize,
     /// How they are joined.
     pub network: Network,
     /// Whether each node serves etcd's clients, too.
@@ -50,6 +52,7 @@ impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
             nodes: 3,
+            witnesses: 0,
             network: Network::Loopback,
             etcd: false,
             settings: Vec::new(),
@@ -110,7 +113,7 @@ impl Cluster {
             .then(|| Fabric::new(options.seed))
             .transpose()?;
         let namespaces = (options.network == Network::Namespaces)
-            .then(|| Namespaces::create(options.nodes))
+            .then(|| Namespaces::create(options.nodes + options.witnesses))
             .transpose()?;
         let mut cluster = Self {
             nodes: Vec::new(),
@@ -120,9 +123,12 @@ impl Cluster {
             folder,
             _turn: turn,
         };
-        for place in 0..cluster.options.nodes {
+        let roles = std::iter::repeat_n(Role::Voter, cluster.options.nodes).chain(
+            std::iter::repeat_n(Role::Witness, cluster.options.witnesses),
+        );
+        for (place, role) in roles.enumerate() {
             cluster
-                .add(place, Role::Voter)
+                .add(place, role)
                 .await
                 .with_context(|| format!("making node n{}", place + 1))?;
         }

@@ -58,6 +58,8 @@ enum NewRole {
     Voter,
     /// It follows and does not vote
     Learner,
+    /// It votes and keeps ciphertext, has no keys and takes no clients
+    Witness,
 }
 
 impl Member {
@@ -69,6 +71,7 @@ impl Member {
                 let role = match role {
                     NewRole::Voter => Role::Voter,
                     NewRole::Learner => Role::Learner,
+                    NewRole::Witness => Role::Witness,
                 };
                 token(session, &client, name.as_deref(), role, ttl).await
             }

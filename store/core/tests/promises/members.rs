@@ -198,6 +198,37 @@ fn the_last_member_cannot_be_removed() {
 }
 
 #[test]
+fn a_witness_stays_one_and_nobody_becomes_one() {
+    let mut store = founded();
+    let body = Body::TokenCreate {
+        digest: TokenDigest::of(b"w"),
+        role: Role::Witness,
+        expires: Timestamp::from_millis(store.now + 60_000),
+        name: None,
+    };
+    store.done(body);
+    store.done(admit("w", "n2"));
+    let turned = |id, role| Body::MemberUpdate {
+        id: NodeId(id),
+        address: None,
+        role: Some(role),
+    };
+    for (id, role) in [(2, Role::Voter), (2, Role::Learner), (1, Role::Witness)] {
+        let refusal = store.refused(turned(id, role));
+        assert_reason(&refusal, Reason::NotAllowed, "join it anew");
+    }
+    store.done(turned(2, Role::Witness));
+    store.done(Body::MemberUpdate {
+        id: NodeId(2),
+        address: Some("10.0.0.2:7101".into()),
+        role: None,
+    });
+    let refusal = store.refused(Body::MemberRemove(NodeId(1)));
+    assert_reason(&refusal, Reason::Invalid, "witnesses alone");
+    store.done(Body::MemberRemove(NodeId(2)));
+}
+
+#[test]
 fn an_update_changes_what_it_names() {
     let mut store = founded();
     let address = Some("10.0.0.1:7101".into());

@@ -84,7 +84,7 @@ impl Cluster {
         let mut places = BTreeSet::new();
         for (_, status) in &statuses {
             let status = status.as_ref()?;
-            let own = own(status).filter(|own| own.member.role == Role::Voter)?;
+            let own = own(status).filter(|own| own.member.role != Role::Learner)?;
             places.insert((status.leader?, own.applied, own.state_hash.clone()));
         }
         let place = places.pop_first()?;
