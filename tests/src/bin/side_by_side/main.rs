@@ -65,6 +65,11 @@
 //! another at a follower at the same time, a round trip between them, and one to the client. Both are
 //! measured and printed first: `fdatasync` of an append of 300 B in the folder of the servers, and a
 //! message of 300 B there and back through TLS between two threads that do nothing else.
+//!
+//! Our log is below that floor: an append makes the file longer, so its sync writes the length and the
+//! blocks, too, and waits for them. The log writes into room that is on disk already
+//! (`store/patched/chunked-wal`): 122 µs instead of 188 for 300 B, and 33 of processor time instead of
+//! 53, on this machine when it does nothing else.
 
 mod chart;
 mod failover;
