@@ -57,6 +57,14 @@ pub const AUTHOR_BYTES: usize = 256;
 pub const ADDRESS_BYTES: usize = 256;
 /// Longest public key of a member, bytes.
 pub const PUBLIC_KEY_BYTES: usize = 8 * 1024;
+/// Epochs of the keyring: none is ever dropped, so this many rotations.
+pub const EPOCHS: usize = 4_096;
+/// Longest wrap, of an epoch's key or of a secret's, bytes.
+pub const WRAP_BYTES: usize = 4 * 1024;
+/// Longest name of a set of recovery shares, bytes.
+pub const SHARE_SET_BYTES: usize = 64;
+/// Most secrets that are rewrapped by one command.
+pub const REWRAP_WRAPS: usize = 1_000;
 /// Anchors of one member's audit log that the state keeps. The newest vouches for all before it;
 /// the older ones tell where a change was made.
 pub const AUDIT_ANCHORS: usize = 64;

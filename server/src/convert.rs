@@ -1,6 +1,6 @@
 //! Between the words of the wire and those of the store.
 
-use holdfast_core::VersionMeta;
+use holdfast_core::{VersionMeta, entry};
 use holdfast_proto::{Key, KeyRange, LeaseId, Value, limits, v1};
 use tonic::Status;
 
@@ -9,7 +9,7 @@ use crate::status::{Reason, invalid};
 /// A kept version as clients see it.
 pub(crate) fn version(key: &Key, meta: &VersionMeta, value: Option<Value>) -> v1::Entry {
     v1::Entry {
-        value: value.map(Into::into),
+        value: value.as_ref().map(|value| entry::shown(value).into()),
         ..meta.to_wire(key)
     }
 }

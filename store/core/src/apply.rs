@@ -10,8 +10,9 @@ use holdfast_proto::{Key, LeaseId, RequestId, Revision, Timestamp};
 use crate::{
     State,
     command::{Body, Command},
-    commit::{Stamp, check_room, commit},
+    commit::{Staged, Stamp, check_room, commit},
     entry::{Retired, VersionId},
+    keyring,
     recent::Change,
     reply::{DeleteResult, Reason, Refusal, Reply, ReplyBody},
     retention,
@@ -108,7 +109,11 @@ fn answer(state: &mut State, context: Context, command: Command, work: &mut Work
         revision: state.revision,
         body,
     };
-    if let Some(request) = &request {
+    // Nothing was done, and the same request is sealed again: it must not meet its first answer.
+    let again = |refusal: &Refusal| refusal.reason == Reason::Reseal;
+    if let Some(request) = &request
+        && !reply.refusal().is_some_and(again)
+    {
         remember(state, request, &reply);
     }
     reply
@@ -209,10 +214,14 @@ fn perform(
         }
         Body::MemberUpdate { id, address, role } => {
             state.members.update(id, address, role)?;
+            if role.is_some_and(|role| !role.holds_keys()) {
+                state.keyring.drop_member(id);
+            }
             Ok(ReplyBody::Done)
         }
         Body::MemberRemove(id) => {
             state.members.remove(id)?;
+            state.keyring.drop_member(id);
             Ok(ReplyBody::Done)
         }
         Body::ClusterInit(founding) => {
@@ -229,6 +238,7 @@ fn perform(
             Ok(ReplyBody::Done)
         }
         Body::Tick => Ok(ReplyBody::Done),
+        body => keyring::perform(state, &stamp, body, work),
     }
 }
 
@@ -245,7 +255,10 @@ fn end_leases(state: &mut State, stamp: &Stamp, ids: &[LeaseId], work: &mut Work
     commit(
         state,
         stamp,
-        keys.into_iter().map(|key| (key, None)).collect(),
+        Staged {
+            writes: keys.into_iter().map(|key| (key, None)).collect(),
+            wraps: Vec::new(),
+        },
         work,
     );
     ReplyBody::Delete(DeleteResult {

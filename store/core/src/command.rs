@@ -15,6 +15,8 @@ use prost::Message as _;
 
 use crate::{
     audit::AnchorHash,
+    entry::VersionId,
+    keyring::{EpochBegin, EpochWrap, NodeKey, RecoverySet},
     lease::Expiry,
     member::Role,
     operation::{DeleteOperation, PutOperation, Transaction},
@@ -113,6 +115,35 @@ pub enum Body {
         sequence: u64,
         /// Of the chain up to it.
         hash: AnchorHash,
+    },
+    /// The public half of a member's node key.
+    NodeKeySet {
+        /// Whose.
+        member: NodeId,
+        /// What it is, and how the private half is kept.
+        key: NodeKey,
+    },
+    /// A recovery key, with the epoch that is wrapped for it.
+    RecoverySet(Box<RecoverySet>),
+    /// The shares of this set were shown to work.
+    RecoveryVerified(Bytes),
+    /// A new epoch of the keyring.
+    EpochBegin(Box<EpochBegin>),
+    /// The newest epoch, for one more member.
+    EpochWrap(EpochWrap),
+    /// Data keys of secrets, sealed by the newest epoch. Changes no revision.
+    Rewrap {
+        /// The newest epoch.
+        epoch: u64,
+        /// Passed over where the version has no wrap any more.
+        wraps: Vec<(VersionId, Bytes)>,
+    },
+    /// Makes versions of a secret unreadable for good.
+    SecretDestroy {
+        /// The secret.
+        key: Key,
+        /// Of one version; `None`: all, and the key with them.
+        revision: Option<Revision>,
     },
     /// Moves cluster time on.
     Tick,

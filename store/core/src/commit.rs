@@ -9,6 +9,7 @@ use crate::{
     apply::Work,
     entry::{Entry, Retired, VersionId, VersionMeta},
     hash::Digest,
+    keyring::{Wrap, secret::wrap_bytes},
     keyspace::{present_bytes, replaced_bytes},
     recent::{Change, ChangeEvent},
     reply::{Reason, Refusal},
@@ -24,8 +25,14 @@ pub(crate) struct Stamp {
     pub(crate) at: Timestamp,
 }
 
-/// Writes of one revision, by key, each key once. `None`: the key goes.
-pub(crate) type Staged = Vec<(Key, Option<Arc<Entry>>)>;
+/// Writes of one revision.
+#[derive(Default)]
+pub(crate) struct Staged {
+    /// By key, each key once. `None`: the key goes.
+    pub(crate) writes: Vec<(Key, Option<Arc<Entry>>)>,
+    /// Of the sealed values among them.
+    pub(crate) wraps: Vec<(Key, Wrap)>,
+}
 
 /// More than what is known of one older version can cost, bytes.
 const MOST_REPLACED_BYTES: u64 = 4 * 1024;
@@ -34,14 +41,16 @@ const MOST_REPLACED_BYTES: u64 = 4 * 1024;
 pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> {
     let used = state.state_bytes();
     // Far from the limit, what is replaced need not be looked up: it costs at most so much.
-    let at_most = staged.iter().map(|(key, now)| {
+    let wraps = staged.wraps.iter();
+    let wraps: u64 = wraps.map(|(key, wrap)| wrap_bytes(key, wrap)).sum();
+    let at_most = staged.writes.iter().map(|(key, now)| {
         now.as_ref().map_or(0, |entry| present_bytes(key, entry)) + MOST_REPLACED_BYTES
     });
-    if used + at_most.sum::<u64>() <= state.limits.state_bytes {
+    if used + at_most.sum::<u64>() + wraps <= state.limits.state_bytes {
         return Ok(());
     }
-    let (mut more, mut less, mut puts) = (0, 0, false);
-    for (key, now) in staged {
+    let (mut more, mut less, mut puts) = (wraps, 0, false);
+    for (key, now) in &staged.writes {
         if let Some(before) = state.keys.current.get(key) {
             less += present_bytes(key, before);
             more += replaced_bytes(key, before);
@@ -66,11 +75,11 @@ pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> 
 
 /// Writes them. The caller has checked everything: this cannot fail half-way.
 pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mut Work) {
-    if staged.is_empty() {
+    if staged.writes.is_empty() {
         return;
     }
-    let mut events = Vec::with_capacity(staged.len());
-    for (key, now) in staged {
+    let mut events = Vec::with_capacity(staged.writes.len());
+    for (key, now) in staged.writes {
         let before = match &now {
             Some(entry) => state.keys.put(&key, Arc::clone(entry)),
             None => {
@@ -87,6 +96,10 @@ pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mu
             retention::trim(state, &key, now.is_some(), work);
         }
         events.push(ChangeEvent { key, now, before });
+    }
+    for (key, wrap) in staged.wraps {
+        let revision = stamp.revision;
+        state.keyring.insert_wrap(VersionId { key, revision }, wrap);
     }
     state.revision = stamp.revision.get();
     let change = Arc::new(Change {

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use holdfast_proto::{Key, LeaseId, Revision, Timestamp, Value, ValueKind, v1};
 
 use crate::{
@@ -112,11 +113,21 @@ impl Entry {
         }
     }
 
-    /// As it goes over the wire; without the value if the caller asked for keys only.
+    /// As it goes over the wire; without the value if the caller asked for keys only, and of a
+    /// secret without its payload.
     pub fn to_wire(&self, key: &Key, with_value: bool) -> v1::Entry {
+        self.wire(key, with_value.then(|| shown(&self.value)))
+    }
+
+    /// As it goes into an archive: with what is sealed.
+    pub(crate) fn to_row(&self, key: &Key) -> v1::Entry {
+        self.wire(key, Some(self.value.clone()))
+    }
+
+    fn wire(&self, key: &Key, value: Option<Value>) -> v1::Entry {
         v1::Entry {
             key: key.to_bytes(),
-            value: with_value.then(|| self.value.clone().into()),
+            value: value.map(Into::into),
             created: self.created.get(),
             modified: self.modified.get(),
             version: self.version,
@@ -143,6 +154,37 @@ impl Entry {
             &self.digest,
             (&self.author, &self.note),
         )
+    }
+}
+
+/// A value as anybody gets to see it: of a secret, that it is one. All that leaves the store for
+/// clients comes through here.
+pub fn shown(value: &Value) -> Value {
+    match value {
+        Value::Sealed(_) => Value::Sealed(Bytes::new()),
+        plain => plain.clone(),
+    }
+}
+
+impl Found {
+    /// An entry as a reply gives it out.
+    pub(crate) fn shown(key: &Key, entry: &Arc<Entry>) -> Self {
+        let entry = match &entry.value {
+            Value::Sealed(_) => {
+                let value = shown(&entry.value);
+                let digest = Digest::of(&value);
+                Arc::new(Entry {
+                    value,
+                    digest,
+                    ..Entry::clone(entry)
+                })
+            }
+            _ => Arc::clone(entry),
+        };
+        Self {
+            key: key.clone(),
+            entry,
+        }
     }
 }
 

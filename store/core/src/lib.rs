@@ -20,7 +20,7 @@
 //! answered; `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older
 //! versions; [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches;
 //! `session` applies requests once; [`audit`] holds the heads of the nodes' audit logs; [`lease`], [`lock`], [`member`] and [`token`] are what their
-//! names say; [`row`] goes to archives and back; [`hash`] sums it up.
+//! names say; [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and back; [`hash`] sums it up.
 //!
 //! Absent: consensus, disks, networks, secrets in the clear, and anything asynchronous.
 
@@ -34,6 +34,7 @@ mod compare;
 pub mod entry;
 pub mod hash;
 pub mod history;
+pub mod keyring;
 mod keyspace;
 pub mod lease;
 pub mod limits;
@@ -59,6 +60,10 @@ pub use command::{Body, Command, CommandError, Delete, Expected, Founding, Put};
 pub use entry::{Entry, Found, Located, Retired, VersionId, VersionMeta};
 pub use hash::{Digest, StateHash};
 pub use history::{Difference, OlderChanges, OlderEvent};
+pub use keyring::{
+    EpochBegin, EpochInfo, EpochWrap, MemberWrap, NodeKey, Recovery, RecoverySet, Seal,
+    SealedVersion, Wrap,
+};
 pub use lease::{Expiry, Lease};
 pub use limits::Limits;
 pub use member::{ClusterInfo, Member, Role};

@@ -40,6 +40,7 @@ pub fn contend(name: &Key, lease: LeaseId, value: Value) -> Result<Transaction, 
         compare: vec![created(range.clone(), 0)],
         then: vec![Operation::Put(PutOperation {
             key,
+            seal: None,
             value: Some(value),
             lease: LeaseChoice::Bound(lease),
             previous: false,
@@ -70,6 +71,7 @@ pub fn proclaim(
         compare: vec![created(KeyRange::single(&key), token.get())],
         then: vec![Operation::Put(PutOperation {
             key,
+            seal: None,
             value: Some(value),
             lease: LeaseChoice::Keep,
             previous: false,

@@ -197,7 +197,7 @@ impl Members {
         self.find(id).map(drop)
     }
 
-    fn find(&self, id: NodeId) -> Result<&Member, Refusal> {
+    pub(crate) fn find(&self, id: NodeId) -> Result<&Member, Refusal> {
         match self.all.get(&id) {
             Some(member) if !member.removed => Ok(member),
             Some(_) => Err(Refusal::new(
@@ -242,6 +242,11 @@ impl Role {
             v1::Role::Learner => Some(Self::Learner),
             v1::Role::Witness => Some(Self::Witness),
         }
+    }
+
+    /// Whether a member of this role may hold the keyring.
+    pub fn holds_keys(self) -> bool {
+        matches!(self, Self::Voter | Self::Learner)
     }
 
     pub(crate) fn number(self) -> u64 {

@@ -2,6 +2,8 @@
 
 use holdfast_proto::{Key, KeyRange, LeaseId, Value};
 
+use crate::keyring::Seal;
+
 /// If every compare holds, `then` is done, or else `otherwise`; all of it in one revision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transaction {
@@ -92,6 +94,8 @@ pub struct PutOperation {
     pub key: Key,
     /// Its new value; `None`: keep the value, the key must exist.
     pub value: Option<Value>,
+    /// Of a sealed value, and of no other: what it was sealed for.
+    pub seal: Option<Seal>,
     /// The lease it lives under.
     pub lease: LeaseChoice,
     /// Answer what was there before.
@@ -159,6 +163,7 @@ impl PutOperation {
         Self {
             key,
             value: Some(value),
+            seal: None,
             lease: LeaseChoice::Unbound,
             previous: false,
         }

@@ -206,6 +206,7 @@ fn forget(state: &mut State, key: &Key, mark: bool, work: &mut Work) {
     let Some(gone) = state.keys.forget_oldest(key, mark) else {
         return;
     };
+    state.keyring.remove_wrap(&gone.id);
     if let Some(deleted) = gone.gone.filter(|_| mark) {
         state.policies.raise_floor(key.as_bytes(), deleted);
     }

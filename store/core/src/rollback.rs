@@ -33,6 +33,7 @@ pub fn rollback(keys: impl IntoIterator<Item = Restore>) -> Transaction {
             None => Operation::Delete(DeleteOperation::new(range)),
             Some(value) => Operation::Put(PutOperation {
                 key: restore.key,
+                seal: None,
                 value: Some(value),
                 lease: restore
                     .lease

@@ -81,7 +81,7 @@ impl State {
             .chain(
                 keys.current
                     .iter()
-                    .map(|(key, entry)| Row::Entry(entry.to_wire(key, true))),
+                    .map(|(key, entry)| Row::Entry(entry.to_row(key))),
             )
             .chain(
                 keys.older
@@ -131,6 +131,7 @@ impl State {
                     .rows()
                     .map(|(member, anchor)| anchor_row(member, anchor)),
             )
+            .chain(self.keyring.rows())
             .map(row)
     }
 
@@ -167,6 +168,7 @@ impl State {
                 "an older version has nothing after it",
             ));
         }
+        state.check_restored_keyring()?;
         Ok(state)
     }
 
@@ -213,9 +215,10 @@ impl State {
     fn restore(&mut self, row: Row) -> Result<(), RowError> {
         match row {
             Row::Head(_) => return Err(RowError::Head),
-            Row::NodeKey(_) | Row::Recovery(_) | Row::Epoch(_) | Row::Wrap(_) => {
-                return Err(RowError::Unknown);
-            }
+            Row::NodeKey(row) => self.keyring.restore_node_key(row)?,
+            Row::Recovery(row) => self.keyring.restore_recovery(row)?,
+            Row::Epoch(row) => self.keyring.restore_epoch(row)?,
+            Row::Wrap(row) => self.keyring.restore_wrap(row)?,
             Row::Entry(row) => self.restore_entry(row)?,
             Row::Version(row) => self.restore_version(row)?,
             Row::Mark(row) => {

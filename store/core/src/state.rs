@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     entry::Entry,
     hash::{RollingHash, RowBuffer, StateHash},
+    keyring::Keyring,
     keyspace::Keyspace,
     lease::{Lease, Leases},
     limits::Limits,
@@ -40,6 +41,7 @@ pub struct State {
     pub(crate) members: Members,
     pub(crate) tokens: Tokens,
     pub(crate) anchors: Anchors,
+    pub(crate) keyring: Keyring,
     /// Beside the state: what nodes need not agree on.
     pub(crate) recent: Recent,
     pub(crate) authors: Authors,
@@ -66,6 +68,7 @@ impl State {
             members: Members::default(),
             tokens: Tokens::default(),
             anchors: Anchors::default(),
+            keyring: Keyring::default(),
             recent: Recent::starting_at(1),
             authors: Authors::default(),
         }
@@ -118,6 +121,7 @@ impl State {
             .join(self.members.hash)
             .join(self.tokens.hash)
             .join(self.anchors.hash)
+            .join(self.keyring.hash)
             .finish()
     }
 

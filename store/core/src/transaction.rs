@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use holdfast_proto::{Key, KeyRange, Revision};
+use holdfast_proto::{Key, KeyRange, Revision, ValueKind};
 
 use crate::{
     State,
@@ -15,6 +15,7 @@ use crate::{
     compare::decide,
     entry::{Entry, Found},
     hash::Digest,
+    keyring::Wrap,
     lease,
     operation::{
         DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Transaction,
@@ -38,10 +39,12 @@ pub(crate) fn put(
     let known = state.keys.current.get_key_value(&command.put.key);
     let current = known.map(|(_, entry)| entry);
     check_expected(&command.put.key, current, command.expected)?;
-    let (key, entry, result) = put_entry(state, stamp, command.put, current)?;
+    let (key, entry, wrap, result) = put_entry(state, stamp, command.put, current)?;
     // All versions of a key share its bytes: less memory, and fewer places to look at.
     let key = known.map_or(key, |(known, _)| known.clone());
-    Ok((result, vec![(key, Some(entry))]))
+    let wraps = wrap.map(|wrap| (key.clone(), wrap)).into_iter().collect();
+    let writes = vec![(key, Some(entry))];
+    Ok((result, Staged { writes, wraps }))
 }
 
 /// One deletion, decided.
@@ -59,16 +62,13 @@ pub(crate) fn delete(state: &State, command: &Delete) -> Result<(DeleteResult, S
         }
     }
     let mut result = DeleteResult::default();
-    let mut staged = Staged::new();
+    let mut staged = Staged::default();
     for (key, entry) in state.keys.range(range) {
         result.deleted += 1;
         if command.delete.previous {
-            result.previous.push(Found {
-                key: key.clone(),
-                entry: Arc::clone(entry),
-            });
+            result.previous.push(Found::shown(key, entry));
         }
-        staged.push((key.clone(), None));
+        staged.writes.push((key.clone(), None));
     }
     check_answer(founds_bytes(&result.previous, false))?;
     Ok((result, staged))
@@ -88,13 +88,18 @@ pub(crate) fn transact(
         state,
         stamp,
         writes: BTreeMap::new(),
+        wraps: BTreeMap::new(),
         answer_bytes: 0,
     };
     let result = run.transaction(transaction, &mut decisions)?;
     // A key that was put and deleted on the way, and not there before, has not changed.
     let changed =
         |(key, now): &(Key, Option<_>)| now.is_some() || state.keys.current.contains_key(key);
-    Ok((result, run.writes.into_iter().filter(changed).collect()))
+    let writes = run.writes;
+    let put = |key: &Key| writes.get(key).is_some_and(Option::is_some);
+    let wraps = run.wraps.into_iter().filter(|(key, _)| put(key)).collect();
+    let writes = writes.into_iter().filter(changed).collect();
+    Ok((result, Staged { writes, wraps }))
 }
 
 fn check_expected(
@@ -126,7 +131,9 @@ fn put_entry(
     stamp: &Stamp,
     put: PutOperation,
     current: Option<&Arc<Entry>>,
-) -> Result<(Key, Arc<Entry>, PutResult), Refusal> {
+) -> Result<(Key, Arc<Entry>, Option<Wrap>, PutResult), Refusal> {
+    let version = current.map_or(0, |entry| entry.version) + 1;
+    let wrap = state.check_seal(&put, version)?;
     let key = put.key;
     let missing = || {
         let message = format!(
@@ -153,6 +160,13 @@ fn put_entry(
         }
         None => {
             let current = current.ok_or_else(missing)?;
+            if current.value.kind() == ValueKind::Sealed {
+                let message = format!(
+                    "{key} is a secret, sealed for the version that it is; nothing was written: \
+                     put the secret again"
+                );
+                return Err(Refusal::new(Reason::Invalid, message).about(&key));
+            }
             (current.value.clone(), current.digest)
         }
     };
@@ -161,18 +175,15 @@ fn put_entry(
         digest,
         created: current.map_or(stamp.revision, |entry| entry.created),
         modified: stamp.revision,
-        version: current.map_or(0, |entry| entry.version) + 1,
+        version,
         lease,
         author: Arc::clone(&stamp.author),
         note: Arc::clone(&stamp.note),
         at: stamp.at,
     };
     let previous = current.filter(|_| put.previous);
-    let previous = previous.map(|entry| Found {
-        key: key.clone(),
-        entry: Arc::clone(entry),
-    });
-    Ok((key, Arc::new(entry), PutResult { previous }))
+    let previous = previous.map(|entry| Found::shown(&key, entry));
+    Ok((key, Arc::new(entry), wrap, PutResult { previous }))
 }
 
 /// No key may be put twice, or put and deleted, by what one transaction can do. Branches that
@@ -248,6 +259,7 @@ struct Run<'a> {
     state: &'a State,
     stamp: &'a Stamp,
     writes: BTreeMap<Key, Option<Arc<Entry>>>,
+    wraps: BTreeMap<Key, Wrap>,
     answer_bytes: u64,
 }
 
@@ -319,8 +331,11 @@ impl Run<'_> {
             Some(written) => written.as_ref(),
             None => self.state.keys.current.get(&put.key),
         };
-        let (key, entry, result) = put_entry(self.state, self.stamp, put, current)?;
+        let (key, entry, wrap, result) = put_entry(self.state, self.stamp, put, current)?;
         self.account(result.previous.as_slice(), false)?;
+        if let Some(wrap) = wrap {
+            self.wraps.insert(key.clone(), wrap);
+        }
         self.writes.insert(key, Some(entry));
         Ok(result)
     }
@@ -343,10 +358,7 @@ impl Run<'_> {
 
     /// The range as earlier steps left it, by key.
     fn view(&self, range: &KeyRange) -> Vec<Found> {
-        let found = |(key, entry): (&Key, &Arc<Entry>)| Found {
-            key: key.clone(),
-            entry: Arc::clone(entry),
-        };
+        let found = |(key, entry): (&Key, &Arc<Entry>)| Found::shown(key, entry);
         let state = self.state.keys.range(range);
         if self.writes.is_empty() {
             return state.map(found).collect();

@@ -56,6 +56,6 @@ impl State {
     }
 
     pub(crate) fn state_bytes(&self) -> u64 {
-        self.keys.present_bytes + self.keys.history_bytes
+        self.keys.present_bytes + self.keys.history_bytes + self.keyring.wrap_bytes
     }
 }

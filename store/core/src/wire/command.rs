@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_proto::{
-    LeaseId, NodeId, NodeName, RequestId, Timestamp, limits,
+    LeaseId, NodeId, NodeName, RequestId, Revision, Timestamp, limits,
     log::v1::{self as wire, command::Body as Wire},
     v1,
 };
 
 use crate::{
     audit::AnchorHash,
-    command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most},
+    command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most, parse_key},
+    keyring::row as keyring,
     lease::Expiry,
     member::Role,
     retention::Retention,
@@ -120,17 +121,24 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
             }
         }
         Wire::Tick(wire::Tick {}) => Body::Tick,
-        Wire::NodeKeySet(_)
-        | Wire::RecoverySet(_)
-        | Wire::RecoveryVerified(_)
-        | Wire::EpochBegin(_)
-        | Wire::EpochWrap(_)
-        | Wire::Rewrap(_)
-        | Wire::SecretDestroy(_) => {
-            return Err(CommandError::Invalid(
-                "the keyring is not served by this version; update this node",
-            ));
+        Wire::NodeKeySet(set) => Body::NodeKeySet {
+            member: NodeId(set.member),
+            key: keyring::parse_node_key(&set.public_key, set.protector)?,
+        },
+        Wire::RecoverySet(set) => Body::RecoverySet(Box::new(keyring::parse_recovery_set(set)?)),
+        Wire::RecoveryVerified(verified) => {
+            Body::RecoveryVerified(keyring::parse_set(&verified.set)?)
         }
+        Wire::EpochBegin(begin) => Body::EpochBegin(Box::new(keyring::parse_epoch(begin, true)?)),
+        Wire::EpochWrap(wrap) => Body::EpochWrap(keyring::parse_epoch_wrap(&wrap, true)?),
+        Wire::Rewrap(rewrap) => {
+            let (epoch, wraps) = keyring::parse_rewrap(rewrap)?;
+            Body::Rewrap { epoch, wraps }
+        }
+        Wire::SecretDestroy(destroy) => Body::SecretDestroy {
+            key: parse_key(&destroy.key)?,
+            revision: Revision::new(destroy.revision),
+        },
     })
 }
 
@@ -346,6 +354,28 @@ fn body_to_wire(body: Body) -> Wire {
             sequence,
             hash,
         } => Wire::AuditAnchor(anchor_to_wire(member, sequence, &hash)),
+        Body::NodeKeySet { member, key } => Wire::NodeKeySet(wire::NodeKeySet {
+            member: member.0,
+            public_key: key.public_key,
+            protector: key.protector.to_string(),
+        }),
+        Body::RecoverySet(set) => Wire::RecoverySet(keyring::recovery_set_to_wire(*set)),
+        Body::RecoveryVerified(set) => Wire::RecoveryVerified(wire::RecoveryVerified { set }),
+        Body::EpochBegin(begin) => Wire::EpochBegin(keyring::begin_to_wire(*begin)),
+        Body::EpochWrap(wrap) => Wire::EpochWrap(keyring::epoch_wrap_to_wire(&wrap)),
+        Body::Rewrap { epoch, wraps } => {
+            let wraps = wraps.into_iter();
+            Wire::Rewrap(wire::Rewrap {
+                epoch,
+                wraps: wraps
+                    .map(|(id, wrap)| keyring::wrap_to_wire(&id, epoch, wrap))
+                    .collect(),
+            })
+        }
+        Body::SecretDestroy { key, revision } => Wire::SecretDestroy(wire::SecretDestroy {
+            key: key.to_bytes(),
+            revision: revision.map_or(0, Revision::get),
+        }),
         Body::Tick => Wire::Tick(wire::Tick {}),
     }
 }

@@ -1,9 +1,10 @@
 //! Transactions and their parts.
 
-use holdfast_proto::{Key, LeaseId, Value, limits, v1};
+use holdfast_proto::{Key, LeaseId, Value, ValueKind, limits, v1};
 
 use crate::{
     command::{CommandError, most, parse_key},
+    keyring::row::parse_seal,
     operation::{
         Compare, DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Relation,
         Target, Transaction,
@@ -85,6 +86,7 @@ fn parse_value(wire: v1::Value) -> Result<Value, CommandError> {
     let value = match Value::try_from(wire)? {
         // Shares the buffer of the whole request, which it must not keep alive.
         Value::Bytes(bytes) => Value::Bytes(bytes::Bytes::copy_from_slice(&bytes)),
+        Value::Sealed(payload) => Value::Sealed(bytes::Bytes::copy_from_slice(&payload)),
         value => value,
     };
     most(
@@ -120,9 +122,18 @@ impl TryFrom<v1::PutOperation> for PutOperation {
                 ));
             }
         };
+        let sealed = value
+            .as_ref()
+            .is_some_and(|value| value.kind() == ValueKind::Sealed);
+        if sealed != wire.seal.is_some() {
+            return Err(CommandError::Invalid(
+                "a sealed value, and no other, comes with its seal; secrets are put with Secrets.Put",
+            ));
+        }
         Ok(Self {
             key: parse_key(&wire.key)?,
             value,
+            seal: wire.seal.as_ref().map(parse_seal).transpose()?,
             lease,
             previous: wire.previous,
         })
@@ -222,7 +233,11 @@ impl From<PutOperation> for v1::PutOperation {
             },
             keep_lease: put.lease == LeaseChoice::Keep,
             previous: put.previous,
-            seal: None,
+            seal: put.seal.map(|seal| v1::Seal {
+                version: seal.version,
+                epoch: seal.epoch,
+                wrap: seal.wrap,
+            }),
         }
     }
 }

@@ -84,6 +84,7 @@ impl TryFrom<v1::Entry> for Found {
         let value = match wire.value {
             Some(value) => match Value::try_from(value)? {
                 Value::Bytes(bytes) => Value::Bytes(Bytes::copy_from_slice(&bytes)),
+                Value::Sealed(payload) => Value::Sealed(Bytes::copy_from_slice(&payload)),
                 value => value,
             },
             None => Value::Bytes(Bytes::new()),

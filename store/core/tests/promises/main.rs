@@ -6,6 +6,7 @@ mod archive;
 mod debug;
 mod hash;
 mod history;
+mod keyring;
 mod leases;
 mod limits;
 mod members;

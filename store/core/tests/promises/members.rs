@@ -12,7 +12,7 @@ fn founded() -> Store {
     store
 }
 
-fn founding() -> Body {
+pub(crate) fn founding() -> Body {
     Body::ClusterInit(Box::new(Founding {
         cluster_id: "c-1".into(),
         cluster_name: "shop".into(),

@@ -32,6 +32,7 @@ struct Subject {
 
 fn put(key: &str, value: impl Into<Value>) -> Bytes {
     let put = PutOperation {
+        seal: None,
         key: Key::try_from(key).unwrap(),
         value: Some(value.into()),
         lease: LeaseChoice::Unbound,
