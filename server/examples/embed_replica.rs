@@ -22,6 +22,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         advertise: None,
         http: None,
         etcd: None,
+        key_protector: holdfast_seal::Protector::File,
     };
     let node = Node::start(init(&options, SystemTime::now())?).await?;
     node.ready().await;

@@ -56,6 +56,11 @@ impl ClusterService {
     }
 }
 
+/// What each member says of itself, asked at the same time.
+pub(crate) async fn statuses(host: &Host) -> Vec<v1::MemberStatus> {
+    status::gather(host).await.members
+}
+
 #[tonic::async_trait]
 impl Cluster for ClusterService {
     async fn status(

@@ -12,6 +12,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use holdfast_proto::NodeName;
+use holdfast_seal::Protector;
 
 use crate::{
     configuration::is_wildcard,
@@ -115,6 +116,10 @@ struct RunArguments {
     /// read and write everything
     #[arg(long)]
     etcd_plaintext: bool,
+    /// Read the passphrase of the node key from this file descriptor, not from $HOLDFAST_PASSPHRASE
+    /// or a prompt
+    #[arg(long, value_name = "N")]
+    passphrase_fd: Option<u32>,
     /// Threads that do the work; more help only with cores to spare [default: half the cores]
     #[arg(long, value_name = "N", env = "HOLDFAST_WORKER_THREADS")]
     worker_threads: Option<std::num::NonZeroUsize>,
@@ -168,6 +173,10 @@ struct Addresses {
     /// Serve etcd's clients here, with the same certificates
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     etcd_listen: Option<String>,
+    /// What keeps the node key on its disk from a thief: file (its mode alone), passphrase (asked for
+    /// at each start) or systemd (a credential named holdfast-node-key)
+    #[arg(long, value_name = "HOW", default_value = "file", value_parser = protector)]
+    key_protector: Protector,
 }
 
 impl Arguments {
@@ -204,6 +213,7 @@ impl InitArguments {
             advertise: self.addresses.advertise,
             http: self.addresses.http,
             etcd: self.addresses.etcd_listen,
+            key_protector: self.addresses.key_protector,
         };
         let dir = init(&options, SystemTime::now())?;
         let configuration = dir.configuration();
@@ -233,6 +243,7 @@ impl JoinArguments {
             advertise: self.addresses.advertise,
             http: self.addresses.http,
             etcd: self.addresses.etcd_listen,
+            key_protector: self.addresses.key_protector,
             token: self.token,
             patience: JOIN_PATIENCE,
         };
@@ -259,6 +270,7 @@ impl RunArguments {
             http: self.http,
             etcd: self.etcd_listen,
             etcd_plaintext: self.etcd_plaintext,
+            passphrase_fd: self.passphrase_fd,
             worker_threads: self.worker_threads.map(usize::from),
             log: self.log,
             log_format: self.log_format,
@@ -319,6 +331,10 @@ fn reachable(text: &str) -> Result<String, String> {
         return Err("nobody can connect to that; name the address that others use".to_owned());
     }
     Ok(text)
+}
+
+fn protector(text: &str) -> Result<Protector, String> {
+    Protector::from_name(text).ok_or_else(|| "file, passphrase or systemd".to_owned())
 }
 
 fn base_port(text: &str) -> Result<u16, String> {

@@ -4,6 +4,7 @@
 //! refused, so that a typing error does not pass for a setting.
 
 use holdfast_proto::{NodeId, NodeName};
+use holdfast_seal::Protector;
 use serde::{Deserialize, Serialize};
 
 use crate::{etcd::is_loopback, identity::authority::host_of};
@@ -35,6 +36,9 @@ pub struct NodeConfiguration {
     pub witness: bool,
     /// Whether this node began the cluster: on its first start it forms a cluster of one.
     pub founder: bool,
+    /// How the node key is kept on disk: `file`, `passphrase` or `systemd`. A node whose key is kept
+    /// otherwise does not start.
+    pub key_protector: Protector,
     /// Worker threads of the runtime; at least 1. None: half the cores. More help only
     /// with cores to spare.
     pub worker_threads: Option<usize>,
@@ -107,6 +111,7 @@ impl NodeConfiguration {
             etcd_plaintext: false,
             witness: false,
             founder: false,
+            key_protector: Protector::File,
             worker_threads: None,
             timing: Timing::default(),
             archive_after_bytes: DEFAULT_ARCHIVE_AFTER_BYTES,
@@ -282,6 +287,8 @@ struct NodeFile {
     #[serde(default)]
     founder: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_protector: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     worker_threads: Option<usize>,
     #[serde(default = "default_archive_after_bytes")]
     archive_after_bytes: u64,
@@ -308,6 +315,14 @@ impl NodeFile {
             etcd_plaintext: self.etcd_plaintext,
             witness: self.witness,
             founder: self.founder,
+            key_protector: match self.key_protector {
+                None => Protector::File,
+                Some(name) => Protector::from_name(&name).ok_or(ConfigurationError::Setting {
+                    setting: "key_protector",
+                    value: name,
+                    advice: "file, passphrase or systemd",
+                })?,
+            },
             worker_threads: self.worker_threads,
             timing: self.timing,
             archive_after_bytes: self.archive_after_bytes,
@@ -343,6 +358,10 @@ impl From<&NodeConfiguration> for NodeFile {
             etcd_plaintext: configuration.etcd_plaintext,
             witness: configuration.witness,
             founder: configuration.founder,
+            key_protector: match configuration.key_protector {
+                Protector::File => None,
+                protector => Some(protector.name().to_owned()),
+            },
             worker_threads: configuration.worker_threads,
             archive_after_bytes: configuration.archive_after_bytes,
             timing: configuration.timing,

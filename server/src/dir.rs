@@ -6,6 +6,7 @@
 //! lock                held by the process that uses the folder
 //! tls/                ca.crt, ca.key, node.crt, node.key; keys with mode 0600
 //! context/            the first operator context (where `kvd init` ran)
+//! keyring/            node.key, which opens the keyring of the cluster
 //! data/               node (whose data this is), started, fenced (with the reason, if it is), and
 //!                     the store's log/, archive/, past/
 //! ```
@@ -29,9 +30,13 @@ pub use error::DirError;
 pub use making::{Maker, Papers, UnfinishedDir};
 use rustls_pki_types::CertificateDer;
 
+use holdfast_seal::{self as seal, Protector};
+
+pub use crate::keyring::file::{KeyUnlock, NodeKeyFileError};
 use crate::{
     configuration::{ConfigurationError, NodeConfiguration},
     identity::{AuthorityError, CertificateAuthority, KeyError, NodeKey, authority::to_pem},
+    keyring,
     tls::NodeTls,
 };
 
@@ -39,6 +44,7 @@ use crate::{
 pub struct NodeDir {
     path: PathBuf,
     configuration: NodeConfiguration,
+    unlock: KeyUnlock,
     _lock: DirLock,
 }
 
@@ -65,6 +71,7 @@ impl NodeDir {
         let dir = Self {
             path: path.to_owned(),
             configuration,
+            unlock: KeyUnlock::Nothing,
             _lock: lock,
         };
         dir.check_data()?;
@@ -87,6 +94,16 @@ impl NodeDir {
             .map_err(|source| self.configuration_error(source))
     }
 
+    /// Gives what opens the node key, if it is protected.
+    pub fn unlock_with(&mut self, unlock: KeyUnlock) {
+        self.unlock = unlock;
+    }
+
+    /// The node key, which is made on the first start.
+    pub(crate) fn open_node_key(&self) -> Result<(seal::NodeKey, Protector), NodeKeyFileError> {
+        keyring::file::open_or_make(self, &self.unlock)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -95,6 +112,11 @@ impl NodeDir {
     /// Where the store keeps its log, archives and past.
     pub fn data(&self) -> PathBuf {
         self.path.join(DATA)
+    }
+
+    /// Where the node keeps its node key.
+    pub(crate) fn keyring(&self) -> PathBuf {
+        self.path.join(KEYRING)
     }
 
     /// Where the node keeps its audit log.
@@ -381,6 +403,7 @@ const NODE_CERTIFICATE: &str = "node.crt";
 const NODE_KEY: &str = "node.key";
 const CONTEXT: &str = "context";
 const AUDIT: &str = "audit";
+const KEYRING: &str = "keyring";
 const DATA: &str = "data";
 const DATA_MARK: &str = "node";
 const STARTED: &str = "started";

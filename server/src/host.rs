@@ -19,6 +19,7 @@ use crate::{
     deadline,
     fence::Fence,
     identity::CertificateAuthority,
+    keyring::Keys,
     peers::Peers,
     renewals::Renewals,
     session::Session,
@@ -36,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) renewals: Renewals,
     pub(crate) fence: Fence,
     pub(crate) clocks: Clocks,
+    /// What its node key opens.
+    pub(crate) keys: Keys,
     /// Where reveals and admin acts are recorded before they are done.
     pub(crate) audit: Audit,
     /// Empty on a learner, until it is promoted, and on a witness: they are not trusted with it.

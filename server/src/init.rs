@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::SystemTime};
 
 use holdfast_proto::{NodeId, NodeName};
+use holdfast_seal::Protector;
 
 use crate::{
     configuration::NodeConfiguration,
@@ -28,6 +29,8 @@ pub struct InitOptions {
     pub http: Option<String>,
     /// Where it serves etcd's clients, if it does.
     pub etcd: Option<String>,
+    /// How its node key is kept on disk.
+    pub key_protector: Protector,
 }
 
 /// Why there is no new cluster.
@@ -63,6 +66,7 @@ pub fn init(options: &InitOptions, now: SystemTime) -> Result<NodeDir, InitError
         .unwrap_or_else(|| options.listen.clone());
     configuration.http = options.http.clone();
     configuration.etcd = options.etcd.clone();
+    configuration.key_protector = options.key_protector;
     configuration.founder = true;
     making.check(&configuration)?;
     let authority = CertificateAuthority::create(&cluster_id, now)?;
@@ -107,6 +111,7 @@ mod tests {
             advertise: None,
             http: None,
             etcd: None,
+            key_protector: Protector::File,
         }
     }
 

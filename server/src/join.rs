@@ -40,6 +40,8 @@ pub struct JoinOptions {
     pub http: Option<String>,
     /// Where it serves etcd's clients, if it does.
     pub etcd: Option<String>,
+    /// How its node key is kept on disk.
+    pub key_protector: holdfast_seal::Protector,
     /// What lets it in.
     pub token: JoinToken,
     /// How long to try. 60 s are plenty.
@@ -109,6 +111,7 @@ pub async fn join(options: &JoinOptions, now: SystemTime) -> Result<NodeDir, Joi
     configuration.advertise.clone_from(&advertise);
     configuration.http.clone_from(&options.http);
     configuration.etcd.clone_from(&options.etcd);
+    configuration.key_protector = options.key_protector;
     making.check(&configuration)?;
     let request = v1::JoinRequest {
         request: Some(making.request(token).into()),

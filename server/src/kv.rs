@@ -4,7 +4,7 @@
 //! it is to be linearizable) and a look at the local state. Values from the past come from disk, on
 //! a blocking thread.
 
-mod past;
+pub(crate) mod past;
 mod range;
 mod rollback;
 

@@ -29,6 +29,7 @@ use crate::{
     fence::Fence,
     host::Host,
     identity::Identity,
+    keyring::{self, Keys},
     membership,
     observe::InFlight,
     papers,
@@ -65,6 +66,9 @@ pub enum StartError {
     /// Keys, certificates or settings in the node's folder.
     #[error(transparent)]
     Dir(#[from] DirError),
+    /// The node key.
+    #[error("the node key was not opened")]
+    NodeKey(#[from] crate::dir::NodeKeyFileError),
     /// The address is taken, or is not this machine's.
     #[error(
         "cannot listen on {address}: {source}; stop what uses the port, or give this node another \
@@ -100,6 +104,10 @@ impl Node {
         let configuration = dir.configuration().clone();
         let tls = dir.tls(std::time::SystemTime::now())?;
         let authority = dir.holds_authority().then(|| dir.authority()).transpose()?;
+        let keys = Keys::new(match configuration.witness {
+            true => None,
+            false => Some(dir.open_node_key()?),
+        });
         let (listener, address) = bind(&configuration.listen).await?;
         let etcd = match &configuration.etcd {
             Some(listen) => Some(bind(listen).await?),
@@ -128,6 +136,7 @@ impl Node {
             renewals: Renewals::default(),
             fence: Fence::down(),
             clocks,
+            keys,
             audit,
             is_witness: configuration.witness,
             authority: authority.map(OnceLock::from).unwrap_or_default(),
@@ -163,6 +172,7 @@ impl Node {
         duties.spawn(duties::run(host.clone()));
         duties.spawn(membership::run(host.clone()));
         duties.spawn(clocks::run(host.clone()));
+        duties.spawn(keyring::run(host.clone()));
         let dir = Arc::new(dir);
         duties.spawn(divergence::run(host.clone(), dir.clone()));
         let founding = tokio::spawn(founding::run(

@@ -3,8 +3,9 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use crate::{
-    dir::{DirError, NodeDir},
+    dir::{DirError, NodeDir, NodeKeyFileError},
     http::{HttpError, HttpServer, NodeVitals},
+    keyring,
     node::{Node, StartError},
     orphan,
     signals::StopSignals,
@@ -23,6 +24,8 @@ pub struct RunOptions {
     pub etcd: Option<String>,
     /// Whether they are served without TLS, which goes on loopback alone.
     pub etcd_plaintext: bool,
+    /// The file descriptor that the passphrase of the node key is read from.
+    pub passphrase_fd: Option<u32>,
     /// Worker threads, whatever its folder says.
     pub worker_threads: Option<usize>,
     /// How much is logged.
@@ -40,6 +43,9 @@ pub enum RunError {
     /// The folder cannot be used.
     #[error(transparent)]
     Dir(#[from] DirError),
+    /// What opens the node key was not given.
+    #[error(transparent)]
+    NodeKey(#[from] NodeKeyFileError),
     /// Logs or metrics did not start.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -70,6 +76,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         configuration.etcd_plaintext |= options.etcd_plaintext;
         configuration.worker_threads = options.worker_threads.or(configuration.worker_threads);
     })?;
+    let protector = dir.configuration().key_protector;
+    dir.unlock_with(keyring::file::unlock(protector, options.passphrase_fd)?);
+    forbid_core_dumps()?;
     let threads = dir.configuration().worker_threads;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.unwrap_or_else(half_the_cores))
@@ -77,6 +86,20 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         .thread_name("kvd")
         .build()?
         .block_on(serve(dir))
+}
+
+/// A core dump would hold the keys of the cluster; other processes of the same user may not look
+/// into the memory of this one either.
+fn forbid_core_dumps() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(rustix::process::setrlimit(
+        rustix::process::Resource::Core,
+        rustix::process::Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    )?)
 }
 
 /// A node lives beside the service that it serves, and one worker does most of what two do.

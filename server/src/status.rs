@@ -62,6 +62,9 @@ pub enum Reason {
     Witness,
     Reseal,
     NoKeyring,
+    KeyringClosed,
+    Destroyed,
+    SecretDamaged,
     NotRecorded,
     Internal,
 }
@@ -115,6 +118,9 @@ impl Reason {
             Self::Witness => ("witness", Code::Unavailable),
             Self::Reseal => ("reseal", Code::Aborted),
             Self::NoKeyring => ("no_keyring", Code::FailedPrecondition),
+            Self::KeyringClosed => ("keyring_closed", Code::Unavailable),
+            Self::Destroyed => ("destroyed", Code::FailedPrecondition),
+            Self::SecretDamaged => ("secret_damaged", Code::DataLoss),
             Self::NotRecorded => ("not_recorded", Code::ResourceExhausted),
             Self::Internal => ("internal", Code::Internal),
         }

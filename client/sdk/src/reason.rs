@@ -78,6 +78,12 @@ reasons! {
     WrongCluster = "wrong_cluster",
     /// There is no keyring yet, or its recovery shares were not shown to work: no secret is taken.
     NoKeyring = "no_keyring",
+    /// The server does not open the keyring, or not yet. Another one may.
+    KeyringClosed = "keyring_closed",
+    /// The version of the secret was destroyed; nothing opens it.
+    Destroyed = "destroyed",
+    /// What is stored of the secret does not open.
+    SecretDamaged = "secret_damaged",
     /// The policy wants to know why before it opens this secret.
     ReasonRequired = "reason_required",
     /// This certificate may not do that.

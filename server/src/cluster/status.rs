@@ -129,6 +129,9 @@ fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::Me
         version: env!("CARGO_PKG_VERSION").to_owned(),
         problem,
         etcd: host.etcd.to_string(),
+        keyring_epoch: host.keys.epoch(),
+        keyring_opened_at_ms: host.keys.shown_at_ms(),
+        keyring_problem: host.keys.problem(),
     })
 }
 

@@ -222,6 +222,7 @@ impl LocalCluster {
             advertise: None,
             http: Some(addresses.http.clone()),
             etcd: Some(addresses.etcd.clone()),
+            key_protector: holdfast_seal::Protector::File,
             token: token.token.parse().map_err(|error| request(&error))?,
             patience: PATIENCE,
         };
@@ -346,6 +347,7 @@ fn found(dir: &Path, addresses: &Addresses) -> Result<LocalNode, ClusterError> {
         advertise: None,
         http: Some(addresses.http.clone()),
         etcd: Some(addresses.etcd.clone()),
+        key_protector: holdfast_seal::Protector::File,
     };
     drop(init(&options, SystemTime::now())?);
     Ok(LocalNode::new("n1", dir.join("n1"), addresses))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CA_CERTIFICATE, CA_KEY, CONFIGURATION, CONTEXT, DATA, DATA_MARK, DirError, DirLock, Found,
-    NODE_CERTIFICATE, NODE_KEY, NodeDir, TLS, data_mark, files, foreign, inspect,
+    KeyUnlock, NODE_CERTIFICATE, NODE_KEY, NodeDir, TLS, data_mark, files, foreign, inspect,
     read_configuration,
 };
 use crate::{
@@ -154,6 +154,7 @@ impl UnfinishedDir {
         Ok(NodeDir {
             path: self.path,
             configuration,
+            unlock: KeyUnlock::Nothing,
             _lock: self.lock,
         })
     }

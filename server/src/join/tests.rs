@@ -160,6 +160,7 @@ fn options(dir: &std::path::Path, token: JoinToken) -> JoinOptions {
         advertise: None,
         http: None,
         etcd: None,
+        key_protector: holdfast_seal::Protector::File,
         token,
         patience: Duration::from_secs(10),
     }

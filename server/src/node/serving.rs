@@ -7,8 +7,9 @@ use holdfast_proto::{
     DESCRIPTORS, limits,
     peer::v1::node_server::NodeServer,
     v1::{
-        cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
-        lock_server::LockServer, watch_server::WatchServer,
+        cluster_server::ClusterServer, keyring_server::KeyringServer, kv_server::KvServer,
+        lease_server::LeaseServer, lock_server::LockServer, secrets_server::SecretsServer,
+        watch_server::WatchServer,
     },
 };
 use tonic::{server::NamedService, transport::Server};
@@ -18,11 +19,13 @@ use super::connection::Connection;
 use crate::{
     cluster::ClusterService,
     host::Host,
+    keyring::KeyringService,
     kv::KvService,
     lease::LeaseService,
     lock::LockService,
     observe::{InFlight, Observe},
     peer::PeerService,
+    secrets::SecretsService,
     serving::Running,
     watch::WatchService,
 };
@@ -62,6 +65,11 @@ impl Serving {
                     .max_decoding_message_size(limits::MESSAGE_BYTES),
             )
             .add_service(ClusterServer::new(ClusterService::new(host.clone())))
+            .add_service(KeyringServer::new(KeyringService::new(host.clone())))
+            .add_service(
+                SecretsServer::new(SecretsService::new(host.clone()))
+                    .max_decoding_message_size(limits::MESSAGE_BYTES),
+            )
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)
@@ -130,13 +138,15 @@ async fn set_all(health: &HealthReporter, services: &[&'static str], status: Ser
     }
 }
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "",
     KvServer::<KvService>::NAME,
     WatchServer::<WatchService>::NAME,
     LeaseServer::<LeaseService>::NAME,
     LockServer::<LockService>::NAME,
     ClusterServer::<ClusterService>::NAME,
+    KeyringServer::<KeyringService>::NAME,
+    SecretsServer::<SecretsService>::NAME,
 ];
 
 /// Of the others health knows nothing there, so nobody is sent to them.

@@ -12,4 +12,5 @@ mod lease;
 mod lock;
 mod nodes;
 mod papers;
+mod secrets;
 mod watch;

@@ -10,6 +10,7 @@ use holdfast_proto::v1::{
     self, cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
     lock_client::LockClient, watch_client::WatchClient,
 };
+use holdfast_seal::Protector;
 use holdfast_server::{
     configuration::NodeConfiguration,
     dir::NodeDir,
@@ -53,6 +54,7 @@ impl Nodes {
             advertise: None,
             http: None,
             etcd: Some("127.0.0.1:0".to_owned()),
+            key_protector: Protector::File,
         };
         let dir = init(&options, SystemTime::now()).unwrap();
         (home, dir)
@@ -92,6 +94,7 @@ impl Nodes {
             advertise: None,
             http: None,
             etcd: Some("127.0.0.1:0".to_owned()),
+            key_protector: Protector::File,
             token: token.parse().unwrap(),
             patience: PATIENCE,
         };

@@ -74,6 +74,7 @@ async fn a_learners_certificate_is_renewed_by_a_voter_and_stays_its_own() {
         advertise: None,
         http: None,
         etcd: None,
+        key_protector: holdfast_seal::Protector::File,
         token: nodes.token(v1::Role::Learner).await.parse().unwrap(),
         patience: PATIENCE,
     };

@@ -168,6 +168,7 @@ fn plaintext_goes_on_loopback_and_nowhere_else() {
         advertise: None,
         http: None,
         etcd: None,
+        key_protector: holdfast_seal::Protector::File,
     };
     let mut dir = init(&options, SystemTime::now()).unwrap();
     for (address, allowed) in [

@@ -1,0 +1,261 @@
+//! `Secrets`: sealed here, before anything is proposed, and opened here, for one caller.
+//!
+//! Consensus, the log, archives and the other nodes see ciphertext. A put is sealed for the version
+//! that it will make and for the newest epoch; `apply` refuses it if either moved on meanwhile, and
+//! it is sealed again. A reveal is recorded in the audit log before it is answered.
+
+use std::sync::Arc;
+
+use holdfast_core::{Located, Refusal, VersionId};
+use holdfast_proto::{
+    Key, Value,
+    log::v1::{self as log, command::Body, reply},
+    v1::{self, secrets_server::Secrets},
+};
+use holdfast_seal::{Context, Keyring, Kind, OsRandom, SecretBytes, envelope};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    author, convert, deadline,
+    host::{Host, Proposal},
+    keyring::pause,
+    kv::past,
+    status::{self, Reason, invalid},
+};
+
+/// Serves `Secrets`.
+pub(crate) struct SecretsService {
+    host: Arc<Host>,
+}
+
+impl SecretsService {
+    pub(crate) fn new(host: Arc<Host>) -> Self {
+        Self { host }
+    }
+}
+
+#[tonic::async_trait]
+impl Secrets for SecretsService {
+    async fn put(
+        &self,
+        request: Request<v1::SecretPutRequest>,
+    ) -> Result<Response<v1::SecretPutResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let mut request = request.into_inner();
+        let plaintext = SecretBytes::new(std::mem::take(&mut request.plaintext).to_vec());
+        if plaintext.len() > envelope::MAX_PLAINTEXT {
+            return Err(Reason::TooLarge.status(format!(
+                "the secret has {} bytes; at most {} are allowed",
+                plaintext.len(),
+                envelope::MAX_PLAINTEXT
+            )));
+        }
+        let key = convert::key(request.key.clone())?;
+        loop {
+            let (version, sealed, epoch) = match self.seal(&key, &plaintext) {
+                Ok(sealed) => sealed,
+                Err(status) if Reason::KeyringClosed.is_of(&status) => {
+                    pause(deadline, status).await?;
+                    continue;
+                }
+                Err(status) => return Err(status),
+            };
+            let put = log::Put {
+                put: Some(v1::PutOperation {
+                    key: key.to_bytes(),
+                    value: Some(Value::Sealed(sealed.payload.into()).into()),
+                    lease: request.lease,
+                    seal: Some(v1::Seal {
+                        version,
+                        epoch,
+                        wrap: sealed.wrap.into(),
+                    }),
+                    ..v1::PutOperation::default()
+                }),
+                expected: request.expected,
+            };
+            let proposal = Proposal {
+                request: request.request.clone(),
+                author: author.clone(),
+                note: request.note.clone(),
+                body: Body::Put(put),
+            };
+            match self.host.propose(proposal, deadline).await {
+                Ok(reply) => {
+                    let revision = reply.into_wire().revision;
+                    return Ok(Response::new(v1::SecretPutResponse {
+                        header: self.host.header(revision),
+                        revision,
+                        version,
+                    }));
+                }
+                // Somebody else wrote the key, or a new epoch began, since it was sealed.
+                Err(status) if Reason::Reseal.is_of(&status) => {
+                    pause(deadline, status).await?;
+                    self.host.barrier(deadline).await?;
+                }
+                Err(status) => return Err(status),
+            }
+        }
+    }
+
+    async fn reveal(
+        &self,
+        request: Request<v1::RevealRequest>,
+    ) -> Result<Response<v1::RevealResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let request = request.into_inner();
+        let key = convert::key(request.key)?;
+        self.host.freshen(request.consistency, deadline).await?;
+        let (id, mut entry) = self.find(&key, request.revision)?;
+        let payload = self.payload(&id).await?;
+        let plaintext = loop {
+            match self.open(&id, entry.version, &payload) {
+                // A rotation began a moment ago: the new epoch is opened in a moment.
+                Err(status) if Reason::KeyringClosed.is_of(&status) => {
+                    pause(deadline, status).await?
+                }
+                done => break done?,
+            }
+        };
+        entry.value = None;
+        Ok(Response::new(v1::RevealResponse {
+            header: self.host.header_now(),
+            plaintext: plaintext.into_exposed().into(),
+            entry: Some(entry),
+        }))
+    }
+
+    async fn destroy(
+        &self,
+        request: Request<v1::SecretDestroyRequest>,
+    ) -> Result<Response<v1::SecretDestroyResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let author = author::of(&request);
+        let request = request.into_inner();
+        let key = convert::key(request.key)?;
+        let proposal = Proposal {
+            request: request.request,
+            author,
+            note: request.note,
+            body: Body::SecretDestroy(log::SecretDestroy {
+                key: key.to_bytes(),
+                revision: request.revision,
+            }),
+        };
+        let reply = self.host.propose(proposal, deadline).await?.into_wire();
+        let destroyed = match reply.body {
+            Some(reply::Body::Delete(result)) => result.deleted,
+            _ => {
+                return Err(invalid(
+                    "this request id was used before, for another kind of request",
+                ));
+            }
+        };
+        Ok(Response::new(v1::SecretDestroyResponse {
+            header: self.host.header(reply.revision),
+            destroyed,
+        }))
+    }
+}
+
+impl SecretsService {
+    /// Seals for what the key and the keyring are now: the version, the envelope, the epoch.
+    fn seal(
+        &self,
+        key: &Key,
+        plaintext: &SecretBytes,
+    ) -> Result<(u64, holdfast_seal::Sealed, u64), Status> {
+        let (version, keyring) = self.host.read(|state| {
+            state
+                .check_keyring()
+                .map_err(|refusal: Refusal| status::refused(&refusal))?;
+            let version = state
+                .get(key.as_bytes())
+                .map_or(1, |entry| entry.version + 1);
+            Ok::<(u64, Arc<Keyring>), Status>((version, self.host.keys.opened(state)?))
+        })?;
+        let context = Context {
+            key: key.as_bytes(),
+            version,
+            kind: Kind::Secret,
+        };
+        let newest = keyring.newest();
+        let sealed =
+            envelope::seal(&mut OsRandom, newest, &context, plaintext.expose()).map_err(invalid)?;
+        Ok((version, sealed, newest.epoch().number()))
+    }
+
+    /// The version of a secret that was current at a revision; 0: the current one.
+    fn find(&self, key: &Key, revision: u64) -> Result<(VersionId, v1::Entry), Status> {
+        let state = self.host.replica.store().view();
+        let missing = || {
+            Reason::KeyMissing.status(match revision {
+                0 => format!("there is no secret {key}; `kvctl secret list` shows what there is"),
+                _ => format!("there was no secret {key} at revision {revision}, or it is not kept"),
+            })
+        };
+        let versions = state.history(key.as_bytes());
+        let mut versions = versions.into_iter();
+        let meta = versions
+            .find(|meta| revision == 0 || meta.revision.get() <= revision)
+            .filter(|meta| meta.kind.is_some())
+            .ok_or_else(missing)?;
+        let id = VersionId {
+            key: key.clone(),
+            revision: meta.revision,
+        };
+        if state.sealed_version(key.as_bytes(), id.revision).is_none() {
+            return Err(Reason::NotPossible
+                .status(format!("{key} is not a secret; read it with `kvctl get`")));
+        }
+        Ok((id, meta.to_wire(key)))
+    }
+
+    async fn payload(&self, id: &VersionId) -> Result<bytes::Bytes, Status> {
+        let located = self.host.read(|state| state.locate(id));
+        let value = match located {
+            Some(Located::Here(entry)) => entry.value.clone(),
+            Some(Located::Past(id)) => {
+                let store = self.host.replica.store().clone();
+                past::on_blocking_thread(move || past::value(&store, &id)).await?
+            }
+            None => {
+                return Err(Reason::Compacted.status(format!(
+                    "version {} of the secret is not kept any more",
+                    id.revision
+                )));
+            }
+        };
+        match value {
+            Value::Sealed(payload) => Ok(payload),
+            _ => Err(invalid("this is no secret")),
+        }
+    }
+
+    fn open(&self, id: &VersionId, version: u64, payload: &[u8]) -> Result<SecretBytes, Status> {
+        let (wrap, keyring) = self.host.read(|state| {
+            let wrap = state.wrap(id.key.as_bytes(), id.revision).cloned();
+            self.host.keys.opened(state).map(|keyring| (wrap, keyring))
+        })?;
+        let wrap = wrap.ok_or_else(|| {
+            Reason::Destroyed.status(format!(
+                "version {} of {} was destroyed: its data key is gone, and nothing opens it",
+                id.revision, id.key
+            ))
+        })?;
+        let context = Context {
+            key: id.key.as_bytes(),
+            version,
+            kind: Kind::Secret,
+        };
+        envelope::open(&keyring, &context, payload, &wrap.wrap).map_err(|error| {
+            tracing::error!(version = %id, %error, "a secret does not open");
+            Reason::SecretDamaged.status(format!(
+                "version {} of {} does not open: {error}",
+                id.revision, id.key
+            ))
+        })
+    }
+}
