@@ -1,6 +1,7 @@
 //! `kvd dev`: a local cluster of real processes, until ctrl-c.
 
 pub mod cluster;
+mod escrow;
 mod http;
 mod ports;
 mod process;
@@ -211,10 +212,15 @@ fn say_what_to_try(cluster: &LocalCluster) {
         );
     }
     anstream::println!(
+        "\n  It takes secrets. The shares that recover them are in recovery-shares.txt of its folder, as\n  \
+         is fit for development only."
+    );
+    anstream::println!(
         "\nTry next, in another terminal:\n\n  \
          export HOLDFAST_CONTEXT={}\n  \
          {bold}kvctl put app/greeting hello --note 'my first key'{bold:#}\n  \
          {bold}kvctl watch app/{bold:#}      (and put again, elsewhere)\n  \
+         {bold}kvctl secret generate app/token --show{bold:#}\n  \
          {bold}kvctl status{bold:#}          (then kill a process above, and look again)\n\n\
          ctrl-c stops the cluster.",
         cluster.context_path().display()

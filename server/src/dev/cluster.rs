@@ -9,7 +9,7 @@ use std::{
 use holdfast_client::{Client, Context, ContextError, Role};
 
 use super::{
-    PATIENCE,
+    PATIENCE, escrow,
     ports::{self, Addresses},
     process::{Ended, LocalNode},
 };
@@ -128,6 +128,7 @@ impl LocalCluster {
         }
         cluster.write_context(dir)?;
         cluster.all_vote(dir).await?;
+        escrow::begin(&cluster.client()?, dir).await?;
         Ok(cluster)
     }
 
