@@ -104,7 +104,8 @@ impl Cluster for ClusterService {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        join::join(self, request.into_inner(), deadline)
+        let (_, caller, request) = request.into_parts();
+        join::join(self, request, &caller, deadline)
             .await
             .map(Response::new)
     }

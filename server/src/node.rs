@@ -21,7 +21,7 @@ use tonic::transport::Channel;
 use self::serving::Serving;
 pub(crate) use self::serving::report as report_health;
 use crate::{
-    audit::Audit,
+    audit::{self, Audit},
     clocks::{self, Clocks},
     configuration::NodeConfiguration,
     dir::{DirError, NodeDir},
@@ -170,6 +170,7 @@ impl Node {
         }
         let duties = TaskTracker::new();
         duties.spawn(duties::run(host.clone()));
+        duties.spawn(audit::anchor::run(host.clone()));
         duties.spawn(membership::run(host.clone()));
         duties.spawn(clocks::run(host.clone()));
         duties.spawn(keyring::run(host.clone()));

@@ -15,12 +15,19 @@ use std::{
     time::Instant,
 };
 
+use futures::future::Either;
 use tokio::sync::Notify;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use crate::{author, host::Host, status::Reason, witness};
+use crate::{
+    audit::{Class, Who},
+    author,
+    host::Host,
+    status::Reason,
+    witness,
+};
 
 /// Metadata by which a client says which cluster it means.
 pub const CLUSTER: &str = "holdfast-cluster";
@@ -88,9 +95,9 @@ pub(crate) struct Observed<S> {
     inner: S,
 }
 
-impl<S, B> Service<http::Request<B>> for Observed<S>
+impl<S> Service<http::Request<Body>> for Observed<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -102,9 +109,15 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = Method::of(request.uri().path());
         if let Some(refusal) = self.observe.refusal(&request, &method) {
+            let extensions = request.extensions();
+            let who = || Who::new(author::name_of(extensions), author::address(extensions));
+            self.observe
+                .host
+                .audit
+                .note_refusal(who, request.uri().path(), &refusal);
             count(method.name, refusal.code());
             return Box::pin(std::future::ready(Ok(refusal.into_http())));
         }
@@ -114,16 +127,35 @@ where
         let author = author::name_of(request.extensions());
         let span = tracing::info_span!("request", method = method.name, author = %author);
         let ticket = self.observe.in_flight.enter();
-        let response = self.inner.call(request);
         let begun = Instant::now();
         let observe = self.observe.clone();
+        let address = author::address(request.extensions());
+        let response = match Class::of(request.uri().path()) {
+            Class::Other => Either::Left(self.inner.call(request)),
+            class => {
+                // The service that was asked whether it is ready is the one that is called.
+                let next = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, next);
+                let (observe, who) = (observe.clone(), Who::new(author.clone(), address));
+                Either::Right(async move {
+                    match observe.host.audit.admit(class, &who, request).await {
+                        Ok(request) => inner.call(request).await,
+                        Err(refusal) => Ok(refusal.into_http()),
+                    }
+                })
+            }
+        };
         let answer = async move {
             let mut response = response.await;
             if let Ok(response) = &mut response {
                 observe.name_leader(response);
-                let code = Status::from_header_map(response.headers())
-                    .map_or(tonic::Code::Ok, |status| status.code());
+                let status = Status::from_header_map(response.headers());
+                let code = status.as_ref().map_or(tonic::Code::Ok, Status::code);
                 count(method.name, code);
+                if let Some(status) = status {
+                    let who = || Who::new(author, address);
+                    observe.host.audit.note_refusal(who, method.name, &status);
+                }
             }
             metrics::histogram!("holdfast_request_seconds", "method" => method.name)
                 .record(begun.elapsed());
@@ -199,7 +231,7 @@ impl Method {
     }
 }
 
-const METHODS: [&str; 37] = [
+const METHODS: &[&str] = &[
     "holdfast.v1.Kv/Range",
     "holdfast.v1.Kv/Put",
     "holdfast.v1.Kv/Delete",
@@ -229,6 +261,8 @@ const METHODS: [&str; 37] = [
     "holdfast.v1.Cluster/Promote",
     "holdfast.v1.Cluster/Remove",
     "holdfast.v1.Cluster/TransferLeader",
+    "holdfast.v1.Audit/Tail",
+    "holdfast.v1.Audit/Verify",
     "holdfast.peer.v1.Node/RenewLeases",
     "holdfast.peer.v1.Node/LeaseRemaining",
     "holdfast.peer.v1.Node/StateHash",
@@ -237,6 +271,8 @@ const METHODS: [&str; 37] = [
     "holdfast.peer.v1.Node/Clock",
     "holdfast.peer.v1.Node/Status",
     "holdfast.peer.v1.Node/ChangeMembership",
+    "holdfast.peer.v1.Node/AuditTail",
+    "holdfast.peer.v1.Node/AuditChain",
 ];
 
 /// Counts the requests that have no answer yet, so that a node can wait for them before it stops.

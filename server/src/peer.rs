@@ -1,8 +1,9 @@
 //! What nodes ask each other beside consensus.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
+use futures::Stream;
 use holdfast_proto::{
     LeaseId, NodeId,
     peer::v1::{self as peer, change_membership_request::Change, node_server::Node},
@@ -11,7 +12,11 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    author, cluster, deadline, host::Host, leader::not_leader, lease, membership, papers,
+    audit::service::{self as audit, Records},
+    author, cluster, deadline,
+    host::Host,
+    leader::not_leader,
+    lease, membership, papers,
     status::invalid,
 };
 
@@ -101,6 +106,25 @@ impl Node for PeerService {
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         Ok(Response::new(cluster::local_status(&self.host)))
+    }
+
+    type AuditTailStream = Records;
+
+    async fn audit_tail(
+        &self,
+        request: Request<v1::AuditTailRequest>,
+    ) -> Result<Response<Records>, Status> {
+        audit::tail(&self.host, &request.into_inner()).map(Response::new)
+    }
+
+    type AuditChainStream =
+        Pin<Box<dyn Stream<Item = Result<peer::AuditChainPart, Status>> + Send>>;
+
+    async fn audit_chain(
+        &self,
+        _: Request<peer::AuditChainRequest>,
+    ) -> Result<Response<Self::AuditChainStream>, Status> {
+        Ok(Response::new(Box::pin(audit::chain(&self.host))))
     }
 
     async fn change_membership(

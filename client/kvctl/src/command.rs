@@ -1,5 +1,6 @@
 //! The commands, one a file: what each takes and what it does.
 
+mod audit;
 mod completion;
 mod delete;
 mod diff;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Secret(secret::Secret),
     Keyring(keyring::Keyring),
+    Audit(audit::Audit),
     Lock(lock::Lock),
     Member(member::Member),
     Status(status::Status),
@@ -64,6 +66,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Export(command) => command.run(&session).await?,
         Command::Secret(command) => command.run(&session).await?,
         Command::Keyring(command) => command.run(&session).await?,
+        Command::Audit(command) => return command.run(&session).await,
         Command::Lock(command) => return command.run(&session).await,
         Command::Member(command) => command.run(&session).await?,
         Command::Status(command) => return command.run(&session).await,

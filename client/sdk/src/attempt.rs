@@ -65,6 +65,11 @@ impl Attempt {
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 
+    pub(crate) fn audit(&self) -> v1::audit_client::AuditClient<Channel> {
+        v1::audit_client::AuditClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
     pub(crate) fn cluster(&self) -> v1::cluster_client::ClusterClient<Channel> {
         v1::cluster_client::ClusterClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)

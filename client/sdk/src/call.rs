@@ -362,6 +362,7 @@ answered!(
     SecretDestroyResponse,
     KeyringStatusResponse,
     InitRecoveryResponse,
+    AuditVerifyResponse,
     ChallengeRecoveryResponse,
     VerifyRecoveryResponse,
     RotateResponse,

@@ -41,6 +41,7 @@
 //! programs without an async runtime; `formats`, configuration files as typed parameters.
 
 mod attempt;
+mod audit;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod call;
@@ -78,6 +79,7 @@ pub use holdfast_proto::{
     Key, KeyError, KeyRange, LeaseId, NodeId, Revision, Timestamp, Value, ValueKind, limits,
 };
 
+pub use audit::{AuditClient, AuditDamage, AuditFrom, AuditRecord, AuditReport, AuditTail};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use context::{Context, ContextError};

@@ -161,6 +161,25 @@ impl Journal {
             return Ok(());
         }
         let known = self.head;
+        self.head = Head::default();
+        if let Err(error) = self.take_up_newest() {
+            self.head = known;
+            return Err(error);
+        }
+        if self.head.sequence < known.sequence {
+            let message = format!(
+                "records up to {} were written, but the newest record here was {}; those between \
+                 are gone",
+                known.sequence, self.head.sequence
+            );
+            self.remark(LOST, message);
+            (self.head.sequence, self.head.hash) = (known.sequence, known.hash);
+            self.open = None;
+        }
+        Ok(())
+    }
+
+    fn take_up_newest(&mut self) -> Result<(), JournalError> {
         let mut segments = segment::list(&self.folder)?;
         while let Some((first, path)) = segments.pop() {
             let content = segment::read(first, &fs::read(&path)?);
@@ -174,18 +193,7 @@ impl Journal {
                 fs::remove_file(&path)?;
                 continue;
             }
-            self.take_up(first, &path, &content)?;
-            break;
-        }
-        if self.head.sequence < known.sequence {
-            let message = format!(
-                "records up to {} were written, but the newest record here was {}; those between \
-                 are gone",
-                known.sequence, self.head.sequence
-            );
-            self.remark(LOST, message);
-            (self.head.sequence, self.head.hash) = (known.sequence, known.hash);
-            self.open = None;
+            return self.take_up(first, &path, &content);
         }
         Ok(())
     }
@@ -262,3 +270,6 @@ pub(super) const CUT: &str = "audit/cut";
 pub(super) const DAMAGED: &str = "audit/damaged";
 /// The log about itself: records are gone.
 pub(super) const LOST: &str = "audit/lost";
+
+#[cfg(test)]
+mod tests;

@@ -19,12 +19,18 @@
 //! [`edge`] where that happens; [`anchor`] tells the cluster of the head; [`verify`] checks a chain
 //! against the anchors, [`read`] gives it out, [`service`] answers.
 
+mod acts;
+pub(crate) mod anchor;
 mod commit;
+mod edge;
 mod entry;
 mod files;
 mod format;
 mod journal;
+mod read;
 mod segment;
+pub(crate) mod service;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -38,12 +44,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
+pub(crate) use self::{acts::Class, edge::Who, entry::Entry, journal::Head};
 use self::{
     commit::{Board, Job},
     format::Hash,
     journal::{Journal, Retention},
 };
-pub(crate) use self::{entry::Entry, journal::Head};
 use crate::status::Reason;
 
 /// The audit log of one node.

@@ -152,6 +152,8 @@ impl Content {
                         self.end
                     );
                     self.flaw(Kind::Edited, next, message);
+                    // That record was there, whatever it was.
+                    self.last = next;
                     break End::Closed;
                 }
                 Frame::Record {

@@ -3,15 +3,18 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use holdfast_core::TokenDigest;
 use holdfast_proto::{
     NodeName, limits,
     log::v1::{self as log, command::Body, reply},
     v1,
 };
+use http::Extensions;
 use tonic::Status;
 
 use super::{ClusterService, members};
 use crate::{
+    audit::Entry,
     identity::{JoinToken, PublicKey},
     papers,
     status::{Reason, invalid},
@@ -69,6 +72,7 @@ pub(super) async fn create_token(
 pub(super) async fn join(
     service: &ClusterService,
     request: v1::JoinRequest,
+    caller: &Extensions,
     deadline: Instant,
 ) -> Result<v1::JoinResponse, Status> {
     let host = &service.host;
@@ -102,6 +106,16 @@ pub(super) async fn join(
         public_key: public_key.der().clone(),
     });
     let author = format!("node/{name}");
+    // Anybody can call this: only who shows a token that is good for something may write here.
+    host.barrier(deadline).await?;
+    let digest = TokenDigest::from_bytes(token.digest());
+    if host.read(|state| state.token(digest).is_some()) {
+        let entry = Entry::by_caller(caller, "holdfast.v1.Cluster/Join")
+            .target(format!("{name} at {}", request.address))
+            .allowed("holds a join token")
+            .request(request.request.as_ref());
+        host.audit.record(entry).await?;
+    }
     let reply = service
         .propose(request.request, author, body, deadline)
         .await?;

@@ -29,6 +29,7 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
                 .to_owned(),
         );
     }
+    problems.extend(host.audit.problem());
     if !matches!(past, PastStatus::Ready) {
         problems.push(format!(
             "the past is {past}; reads of older versions wait for it"

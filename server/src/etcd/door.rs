@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 
 use super::{Front, caller::Caller, error, kv::KvService};
 use crate::{
+    audit::{Audit, Class},
     author,
     observe::{InFlight, code_name},
 };
@@ -60,6 +61,10 @@ impl Door {
             in_flight,
         });
         Self { inner, kv }
+    }
+
+    fn audit(&self) -> &Audit {
+        &self.inner.front.host.audit
     }
 
     /// Why the request must not reach its service.
@@ -107,6 +112,8 @@ impl<S> Layer<S> for Door {
     }
 }
 
+type Answer<S> = <Guarded<S> as Service<http::Request<Body>>>::Future;
+
 /// A service behind the [`Door`].
 #[derive(Clone)]
 pub(super) struct Guarded<S> {
@@ -116,7 +123,7 @@ pub(super) struct Guarded<S> {
 
 impl<S> Service<http::Request<Body>> for Guarded<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -132,9 +139,41 @@ where
         let path = request.uri().path();
         let method = METHODS.iter().position(|name| *name == path);
         if let Some(refusal) = self.door.refusal(&request, method) {
+            let who = || Caller::who(request.extensions().get());
+            self.door.audit().note_refusal(who, path, &refusal);
             count_refused(method, refusal.code());
             return Box::pin(std::future::ready(Ok(refusal.into_http())));
         }
+        if let class @ (Class::Admin(_) | Class::Noted(_)) = Class::of(path) {
+            return self.call_recorded(class, request);
+        }
+        self.call_service(request)
+    }
+}
+
+impl<S> Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    /// An admin act: recorded before its service sees it, or refused.
+    fn call_recorded(&mut self, class: Class, request: http::Request<Body>) -> Answer<S> {
+        // The service that was asked whether it is ready is the one that is called.
+        let next = self.clone();
+        let mut guarded = std::mem::replace(self, next);
+        let who = Caller::who(request.extensions().get());
+        Box::pin(async move {
+            match guarded.door.audit().admit(class, &who, request).await {
+                Ok(request) => guarded.call_service(request).await,
+                Err(refusal) => Ok(refusal.into_http()),
+            }
+        })
+    }
+
+    fn call_service(&mut self, request: http::Request<Body>) -> Answer<S> {
+        let path = request.uri().path();
+        let method = METHODS.iter().position(|name| *name == path);
         let response = if path.starts_with(KV) {
             let response = self.door.kv.call(request);
             Either::Left(response.map(|response| response.map_err(|never| match never {})))

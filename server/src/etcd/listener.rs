@@ -17,7 +17,7 @@ use tokio::{
 use tonic::transport::server::Connected;
 
 use super::caller::Caller;
-use crate::tls::{self, NodeTls, PeerStream};
+use crate::tls::{self, NodeTls, Peer, PeerStream};
 
 /// One connection, and who is at its other end.
 pub(super) struct Connection {
@@ -97,8 +97,9 @@ fn is_from_here(address: SocketAddr) -> bool {
 
 impl Connection {
     fn of_peer(stream: PeerStream) -> Self {
+        let Peer(identity, address) = stream.connect_info();
         Self {
-            caller: Caller::new(stream.connect_info().0),
+            caller: Caller::new(identity, address),
             stream: Inner::Tls(Box::new(stream)),
         }
     }
