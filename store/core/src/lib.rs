@@ -44,6 +44,7 @@ pub mod operation;
 pub mod range;
 pub mod recent;
 pub mod reply;
+pub mod restore;
 pub mod retention;
 pub mod rollback;
 pub mod row;
@@ -77,6 +78,7 @@ pub use reply::{
     DeleteResult, OperationResult, PutResult, RangeResult, Reason, Refusal, Reply, ReplyBody,
     TransactionResult,
 };
+pub use restore::{REVISIONS_LEFT_OUT, Restoring};
 pub use retention::Retention;
 pub use row::RowError;
 pub use state::State;

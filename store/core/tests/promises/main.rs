@@ -12,6 +12,7 @@ mod limits;
 mod members;
 mod refusals;
 mod requests;
+mod restore;
 mod retention;
 mod store;
 mod transactions;
