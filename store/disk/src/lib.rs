@@ -30,6 +30,7 @@ mod faulty;
 mod log;
 mod marker;
 mod past;
+mod restore;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -38,4 +39,5 @@ pub use archive::{ArchiveError, ArchiveFile, IncomingArchive};
 pub use error::OpenError;
 pub use log::{Done, Log, LogError, LogOptions, LogPosition, LogRow, LogState};
 pub use past::{PastError, PastStatus};
+pub use restore::{Contents, Restored, check, restore};
 pub use store::{ArchiveJob, Recovered, Replay, ReplayedCommands, Store, StoreOptions};

@@ -26,6 +26,7 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use self::hashes::Hashes;
+pub(crate) use self::job::archive_head;
 pub use self::{
     heal::{Replay, ReplayedCommands},
     job::ArchiveJob,

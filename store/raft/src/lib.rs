@@ -24,6 +24,7 @@
 //! (the server's), and reads by lease (not safe across restarts).
 
 mod archivist;
+mod backup;
 mod barrier;
 mod clock;
 mod errors;
@@ -48,6 +49,7 @@ mod status;
 mod suite;
 mod types;
 
+pub use backup::restore;
 pub use clock::Clock;
 pub use errors::{
     ArchiveError, BarrierError, ChangeError, InitializeError, ProposeError, StartError,

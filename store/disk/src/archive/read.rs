@@ -27,7 +27,7 @@ pub(crate) enum Item {
 /// Reads one archive. The end was seen only once [`ArchiveReader::next`] gave `None`.
 pub(crate) struct ArchiveReader {
     path: PathBuf,
-    from: BufReader<File>,
+    from: Box<dyn Read + Send>,
     hasher: blake3::Hasher,
     meta: Bytes,
     kind: Block,
@@ -40,9 +40,17 @@ pub(crate) struct ArchiveReader {
 impl ArchiveReader {
     pub(crate) fn open(path: &Path) -> Result<Self, ArchiveError> {
         let file = File::open(path).map_err(|error| ArchiveError::io(path, "opened", error))?;
+        Self::read(path, BufReader::with_capacity(256 * 1024, file))
+    }
+
+    /// Reads one that is part of something else; `path` is what errors name.
+    pub(crate) fn read(
+        path: &Path,
+        from: impl Read + Send + 'static,
+    ) -> Result<Self, ArchiveError> {
         let mut reader = Self {
             path: path.to_owned(),
-            from: BufReader::with_capacity(256 * 1024, file),
+            from: Box::new(from),
             hasher: blake3::Hasher::new(),
             meta: Bytes::new(),
             kind: Block::Meta,

@@ -1,6 +1,9 @@
 //! Writing an archive beside the running state.
 
-use std::io;
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use bytes::Bytes;
 use holdfast_core::{Digest, Located, Retired, State, VersionId};
@@ -11,7 +14,7 @@ use holdfast_proto::{
 
 use super::Store;
 use crate::{
-    archive::{ArchiveError, ArchiveFile, ArchiveWriter, Temporary},
+    archive::{ArchiveError, ArchiveFile, ArchiveWriter},
     past::{PastError, PastRow, PastStatus, keeper::Pin},
 };
 
@@ -33,6 +36,29 @@ impl ArchiveJob {
             meta,
             pin,
         }
+    }
+
+    /// The state that it holds.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The last log index that it holds.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Writes it to somewhere else, as part of a backup. Blocks. The store's own archives stay as
+    /// they are.
+    pub fn write_to(self, to: &mut dyn Write) -> Result<(), ArchiveError> {
+        if self.store.0.keeper.status() != PastStatus::Ready {
+            return Err(ArchiveError::PastNotReady);
+        }
+        let path = Path::new("backup");
+        self.write_into(to).map_err(|error| match error {
+            WriteError::Io(error) => ArchiveError::io(path, "written", error),
+            WriteError::Past(error) => ArchiveError::damaged(path, error.to_string()),
+        })
     }
 
     /// Writes, syncs and publishes it. Blocks. On an error there is no archive, and the older ones
@@ -66,7 +92,7 @@ impl ArchiveJob {
         Ok(file)
     }
 
-    fn write_into(&self, to: &mut Temporary) -> Result<(), WriteError> {
+    fn write_into(&self, to: &mut dyn Write) -> Result<(), WriteError> {
         let head = archive_head(self.index, &self.meta);
         let mut writer = ArchiveWriter::begin(to, &head)?;
         for row in self.state.rows() {
@@ -97,7 +123,7 @@ impl ArchiveJob {
 }
 
 /// What is written about an archive: the index of its last command, then what consensus says.
-pub(super) fn archive_head(index: u64, meta: &Bytes) -> Bytes {
+pub(crate) fn archive_head(index: u64, meta: &Bytes) -> Bytes {
     let mut head = Vec::with_capacity(8 + meta.len());
     head.extend_from_slice(&index.to_be_bytes());
     head.extend_from_slice(meta);
