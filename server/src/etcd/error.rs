@@ -79,6 +79,10 @@ pub(super) fn ttl_too_large() -> Status {
     Status::new(Code::OutOfRange, "etcdserver: too large lease TTL")
 }
 
+pub(super) fn permission_denied() -> Status {
+    Status::new(Code::PermissionDenied, "etcdserver: permission denied")
+}
+
 pub(super) fn no_leader() -> Status {
     Status::new(Code::Unavailable, "etcdserver: no leader")
 }

@@ -35,6 +35,8 @@ impl Kv for KvService {
         let author = caller::author(&request);
         let request = request.into_inner();
         check::put(&request)?;
+        self.0
+            .allow_write(&convert::range(&request.key, &bytes::Bytes::new()))?;
         let body = Body::Put(log::Put {
             put: Some(put(request)),
             expected: None,
@@ -57,6 +59,8 @@ impl Kv for KvService {
         let author = caller::author(&request);
         let request = request.into_inner();
         check::delete(&request)?;
+        self.0
+            .allow_write(&convert::range(&request.key, &request.range_end))?;
         let body = Body::Delete(log::Delete {
             delete: Some(v1::DeleteOperation {
                 range: Some(convert::wire_range(request.key, request.range_end)),

@@ -23,7 +23,7 @@ use holdfast_proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, caller, convert, error};
+use super::{Front, caller, convert, error, veil};
 use crate::{deadline, lease};
 
 /// `etcdserverpb.Lease` of one node.
@@ -195,7 +195,13 @@ impl Front {
 fn look(state: &State, id: LeaseId, keys: bool) -> Option<(LeaseId, u64, Vec<bytes::Bytes>)> {
     let lease = state.lease(id)?;
     let keys = if keys {
-        lease.keys.iter().map(Key::to_bytes).collect()
+        let is_secret = |key: &&Key| {
+            state
+                .get(key.as_bytes())
+                .is_some_and(|entry| veil::hides(entry))
+        };
+        let seen = lease.keys.iter().filter(|key| !is_secret(key));
+        seen.map(Key::to_bytes).collect()
     } else {
         Vec::new()
     };

@@ -40,6 +40,7 @@
 //! | `Hash` | of the whole state, sessions and leases too | so nodes that applied the same agree |
 //! | `HashKV` | CRC-32 over keys, numbers and digests | equal on all members, not equal to an etcd's |
 //! | `Snapshot` | an archive in our format, then zeros and the SHA-256 with which an etcd snapshot ends | `etcdctl snapshot save` takes it; Holdfast alone restores it |
+//! | secrets | are not there for reads, counts and watches; what would touch one is refused: permission denied | they are opened one at a time, on record, and not by clients that do not know what they are |
 //! | URLs of a member that is down | as it told last, none if it never did | a front is a matter of its node's start, not of the replicated state |
 //!
 //! Where things are: [`listener`] and [`door`] let callers in, [`serving`] holds it together; one
@@ -67,6 +68,7 @@ mod range;
 mod serving;
 mod snapshot;
 mod transaction;
+mod veil;
 mod watch;
 
 pub(crate) use self::{listener::is_loopback, serving::serve};

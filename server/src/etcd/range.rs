@@ -10,7 +10,7 @@ use bytes::Bytes;
 use holdfast_core::{AtRevision, Located, State};
 use holdfast_disk::{PastError, Store};
 use holdfast_proto::{
-    KeyRange, Revision,
+    KeyRange, Revision, ValueKind,
     etcd::{
         etcdserverpb::{
             RangeRequest, RangeResponse, ResponseHeader,
@@ -21,7 +21,7 @@ use holdfast_proto::{
 };
 use tonic::Status;
 
-use super::{Front, check, convert, error};
+use super::{Front, check, convert, error, veil};
 use crate::{kv::on_blocking_thread, status};
 
 impl Front {
@@ -82,27 +82,37 @@ fn is_single(request: &RangeRequest) -> bool {
 
 /// Whether the key is there, and what to show of it.
 fn single(state: &State, request: RangeRequest) -> Option<Option<KeyValue>> {
-    let entry = state.get(&request.key)?;
+    let entry = state
+        .get(&request.key)
+        .filter(|entry| !veil::hides(entry))?;
     let shown = !request.count_only;
     Some(shown.then(|| convert::pair(request.key, entry, !request.keys_only)))
 }
 
 fn now(state: &State, request: &RangeRequest) -> RangeResponse {
     let range = convert::range(&request.key, &request.range_end);
-    if request.count_only {
+    // Without secrets the number of all keys is known; with them they are counted out.
+    let veiled = veil::is_over(state, &range);
+    if request.count_only && !veiled {
         return counted(state.count(&range));
     }
     let (most, with_values) = (most_rows(request), needs_values(request));
     let mut count = 0;
     let mut pairs = Vec::new();
     for (key, entry) in state.range(&range) {
+        if veiled && veil::hides(entry) {
+            continue;
+        }
         count += 1;
         if pairs.len() < most {
             pairs.push(convert::pair(key.to_bytes(), entry, with_values));
-        } else if range == KeyRange::all() {
+        } else if range == KeyRange::all() && !veiled {
             count = state.count(&range);
             break;
         }
+    }
+    if request.count_only {
+        return counted(count);
     }
     arrange(pairs, count, request)
 }
@@ -115,9 +125,10 @@ fn at(
     revision: Revision,
 ) -> Result<RangeResponse, Status> {
     let range = convert::range(&request.key, &request.range_end);
-    let rows = state
+    let mut rows = state
         .range_at(&range, revision)
         .map_err(|error| error::not_readable(&error))?;
+    rows.retain(|row| row.meta.kind != Some(ValueKind::Sealed));
     let count = rows.len() as u64;
     if request.count_only {
         return Ok(counted(count));

@@ -33,7 +33,9 @@ impl Front {
         deadline: Instant,
     ) -> Result<TxnResponse, Status> {
         check::transaction(&request)?;
-        if let Some(serializable) = only_reads(&request) {
+        let only_reads = only_reads(&request);
+        self.allow_transaction(&request, only_reads.is_some())?;
+        if let Some(serializable) = only_reads {
             if !serializable {
                 self.barrier(deadline).await?;
             }

@@ -151,9 +151,21 @@ async fn start(dir: NodeDir) -> Node {
     node
 }
 
-/// Starts a node again from its folder.
+/// Starts a node again from its folder, as soon as the one that stopped has let go of its log: in
+/// one process that may be a moment later.
 pub(crate) async fn restart(path: &Path) -> Node {
-    start(NodeDir::open(path).unwrap()).await
+    let deadline = Instant::now() + PATIENCE;
+    let node = loop {
+        match Node::start(NodeDir::open(path).unwrap()).await {
+            Ok(node) => break node,
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    tokio::time::timeout(PATIENCE, node.ready())
+        .await
+        .expect("the node serves in time");
+    node
 }
 
 /// A port that was free a moment ago.

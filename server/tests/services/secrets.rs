@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use holdfast_client::{Client, NewRecovery, RangeOptions};
-use holdfast_proto::{KeyRange, Value};
+use holdfast_proto::{
+    KeyRange, Value,
+    etcd::etcdserverpb::{
+        DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, kv_client::KvClient,
+        request_op,
+    },
+};
 use holdfast_seal::{Check, Epoch, Lineage, OsRandom, Protector, RecoveryKey, SetId, Share, Split};
 use holdfast_server::{
     dir::{KeyUnlock, NodeDir, NodeKeyFileError},
@@ -256,4 +262,67 @@ async fn a_node_key_behind_a_passphrase_opens_with_it_and_with_nothing_else() {
         .unwrap();
     node.ready().await;
     node.shutdown().await;
+}
+
+#[tokio::test]
+async fn secrets_are_not_there_for_etcds_clients() {
+    let nodes = Nodes::one_plain().await;
+    let client = with_keyring(&nodes).await;
+    client.put("db/host", "db-7").await.unwrap();
+    client
+        .secrets()
+        .put("db/password", b"hunter2".to_vec())
+        .await
+        .unwrap();
+    let address = nodes.all[0].etcd_address().unwrap();
+    let mut etcd = KvClient::connect(format!("http://{address}"))
+        .await
+        .unwrap();
+    let prefix = |count_only| RangeRequest {
+        key: "db/".into(),
+        range_end: "db0".into(),
+        count_only,
+        ..RangeRequest::default()
+    };
+    let seen = etcd.range(prefix(false)).await.unwrap().into_inner();
+    assert_eq!(
+        (seen.count, seen.kvs.len(), &seen.kvs[0].key[..]),
+        (1, 1, &b"db/host"[..])
+    );
+    assert_eq!(
+        etcd.range(prefix(true)).await.unwrap().into_inner().count,
+        1
+    );
+    let one = RangeRequest {
+        key: "db/password".into(),
+        ..RangeRequest::default()
+    };
+    assert!(etcd.range(one).await.unwrap().into_inner().kvs.is_empty());
+    let put = PutRequest {
+        key: "db/password".into(),
+        value: "x".into(),
+        ..PutRequest::default()
+    };
+    let delete = DeleteRangeRequest {
+        key: "db/".into(),
+        range_end: "db0".into(),
+        prev_kv: true,
+    };
+    let step = RequestOp {
+        request: Some(request_op::Request::RequestPut(put.clone())),
+    };
+    let txn = TxnRequest {
+        success: vec![step],
+        ..TxnRequest::default()
+    };
+    for refused in [
+        etcd.put(put).await.err(),
+        etcd.delete_range(delete).await.err(),
+        etcd.txn(txn).await.err(),
+    ] {
+        let refused = refused.expect("a secret is not touched");
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    }
+    assert_eq!(revealed(&nodes.all[0], "db/password").await, b"hunter2");
+    nodes.shutdown().await;
 }

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use holdfast_core::{Located, OlderEvent, ReadError, State};
+use holdfast_core::{Located, OlderEvent, ReadError, State, VersionMeta};
 use holdfast_disk::Store;
 use holdfast_proto::{
-    Value,
+    Value, ValueKind,
     etcd::mvccpb::{Event, event::EventType},
 };
 use tonic::Status;
@@ -84,13 +84,18 @@ fn show(store: &Store, event: &OlderEvent, wanted: &Wanted) -> Result<Option<Eve
     if (deleted && !wanted.deletes) || (!deleted && !wanted.puts) {
         return Ok(None);
     }
+    let sealed = |meta: &VersionMeta| meta.kind == Some(ValueKind::Sealed);
+    let before = event.before.as_ref();
+    if sealed(&event.now) || (deleted && before.is_some_and(|(meta, _)| sealed(meta))) {
+        return Ok(None);
+    }
     let key = event.key.to_bytes();
     let pair = match &event.value {
         Some(located) => convert::version(key.clone(), &event.now, Some(&resolve(store, located)?)),
         None => convert::deleted(key.clone(), event.now.revision.get()),
     };
     let before = match &event.before {
-        Some((meta, located)) if wanted.previous => {
+        Some((meta, located)) if wanted.previous && !sealed(meta) => {
             Some(convert::version(key, meta, Some(&resolve(store, located)?)))
         }
         _ => None,

@@ -10,7 +10,7 @@ use holdfast_proto::{
 };
 use prost::Message as _;
 
-use crate::etcd::convert;
+use crate::etcd::{convert, veil};
 
 pub(super) struct Watcher {
     pub(super) range: KeyRange,
@@ -56,7 +56,10 @@ impl Watcher {
             if !wanted || !self.range.contains(event.key.as_bytes()) {
                 continue;
             }
+            let before = event.before.as_ref();
             let (kind, pair) = match &event.now {
+                Some(entry) if veil::hides(entry) => continue,
+                None if before.is_some_and(|before| veil::hides(before)) => continue,
                 Some(entry) => (
                     EventType::Put,
                     convert::pair(event.key.to_bytes(), entry, true),
@@ -66,7 +69,7 @@ impl Watcher {
                     convert::deleted(event.key.to_bytes(), revision),
                 ),
             };
-            let before = event.before.as_ref().filter(|_| previous);
+            let before = before.filter(|before| previous && !veil::hides(before));
             events.push(Event {
                 r#type: kind.into(),
                 kv: Some(pair),

@@ -70,6 +70,11 @@ impl State {
             .map(|(epoch, count)| (*epoch, *count))
     }
 
+    /// Whether there is any secret, current or older, that can be opened.
+    pub fn has_secrets(&self) -> bool {
+        !self.keyring.wraps.is_empty()
+    }
+
     /// What the wrap of a version is bound to; `None`: there is no such sealed version.
     pub fn sealed_version(&self, key: &[u8], revision: Revision) -> Option<SealedVersion> {
         if let Some(entry) = self.keys.current.get(key)
