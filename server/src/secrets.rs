@@ -16,6 +16,7 @@ use holdfast_seal::{Context, Keyring, Kind, OsRandom, SecretBytes, envelope};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    audit::{CERTIFICATE, Entry},
     author, convert, deadline,
     host::{Host, Proposal},
     keyring::pause,
@@ -105,10 +106,18 @@ impl Secrets for SecretsService {
         request: Request<v1::RevealRequest>,
     ) -> Result<Response<v1::RevealResponse>, Status> {
         let deadline = deadline::of(request.metadata());
+        let act = Entry::by_caller(request.extensions(), REVEAL);
         let request = request.into_inner();
         let key = convert::key(request.key)?;
         self.host.freshen(request.consistency, deadline).await?;
         let (id, mut entry) = self.find(&key, request.revision)?;
+        // Before anything is opened, and with the version that it is about.
+        let act = act
+            .target(id.key.to_bytes())
+            .revision(id.revision.get())
+            .allowed(CERTIFICATE)
+            .reason(request.reason);
+        self.host.audit.record(act).await?;
         let payload = self.payload(&id).await?;
         let plaintext = loop {
             match self.open(&id, entry.version, &payload) {
@@ -259,3 +268,5 @@ impl SecretsService {
         })
     }
 }
+
+const REVEAL: &str = "holdfast.v1.Secrets/Reveal";

@@ -97,4 +97,4 @@ fn message_of(bytes: &Bytes) -> Option<Bytes> {
 
 const MESSAGE_AT: usize = 5;
 /// The rule by which whoever holds a certificate may use the public API.
-const CERTIFICATE: &str = "holds a certificate of the cluster";
+pub(crate) const CERTIFICATE: &str = "holds a certificate of the cluster";

@@ -44,7 +44,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
-pub(crate) use self::{acts::Class, edge::Who, entry::Entry, journal::Head};
+pub(crate) use self::{
+    acts::Class,
+    edge::{CERTIFICATE, Who},
+    entry::Entry,
+    journal::Head,
+};
 use self::{
     commit::{Board, Job},
     format::Hash,
