@@ -118,7 +118,9 @@ impl Kv for KvService {
         let deadline = deadline::of(request.metadata());
         let author = author::of(&request);
         let request = request.into_inner();
-        let body = Body::Transact(request.transaction.unwrap_or_default());
+        let transaction = request.transaction.unwrap_or_default();
+        refuse_sealed(&transaction)?;
+        let body = Body::Transact(transaction);
         let reply = self
             .write(request.request, author, request.note, body, deadline)
             .await?;
@@ -218,6 +220,24 @@ impl KvService {
         };
         Ok(self.host.propose(proposal, deadline).await?.into_wire())
     }
+}
+
+/// What is sealed is sealed by a node: nobody brings it along.
+fn refuse_sealed(transaction: &v1::Transaction) -> Result<(), Status> {
+    use v1::operation::Operation as Kind;
+    let steps = transaction.then.iter().chain(&transaction.otherwise);
+    for step in steps.filter_map(|step| step.operation.as_ref()) {
+        match step {
+            Kind::Put(put) if put.seal.is_some() => {
+                return Err(crate::status::invalid(
+                    "a transaction cannot bring sealed values; put secrets with Secrets.Put",
+                ));
+            }
+            Kind::Transaction(inner) => refuse_sealed(inner)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A command was answered by what no such command answers: a request id was used for two requests.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use holdfast_core::{Located, Refusal, VersionId};
 use holdfast_proto::{
-    Key, Value,
+    Key, Revision, Value,
     log::v1::{self as log, command::Body, reply},
     v1::{self, secrets_server::Secrets},
 };
@@ -85,6 +85,12 @@ impl Secrets for SecretsService {
             match self.host.propose(proposal, deadline).await {
                 Ok(reply) => {
                     let revision = reply.into_wire().revision;
+                    // A repeat is answered with its first answer, which made another version.
+                    let made = Revision::new(revision).and_then(|revision| {
+                        self.host
+                            .read(|state| state.sealed_version(key.as_bytes(), revision))
+                    });
+                    let version = made.map_or(version, |made| made.version);
                     return Ok(Response::new(v1::SecretPutResponse {
                         header: self.host.header(revision),
                         revision,
