@@ -7,6 +7,8 @@
 pub const KEY_BYTES: usize = 1024;
 /// Largest value, bytes as typed (not as encoded).
 pub const VALUE_BYTES: usize = 1024 * 1024;
+/// A sealed value that holds so much is padded and carries what it is bound to, so it is longer.
+pub const SEALED_BYTES: usize = VALUE_BYTES + VALUE_BYTES / 16;
 /// Longest note, bytes.
 pub const NOTE_BYTES: usize = 1024;
 /// Most operations of one transaction, nested ones counted.

@@ -211,6 +211,12 @@ impl SecretsService {
                 _ => format!("there was no secret {key} at revision {revision}, or it is not kept"),
             })
         };
+        if revision > state.revision() {
+            return Err(Reason::FutureRevision.status(format!(
+                "there is no revision {revision} yet; the newest is {}",
+                state.revision()
+            )));
+        }
         let versions = state.history(key.as_bytes());
         let mut versions = versions.into_iter();
         let meta = versions
@@ -276,3 +282,7 @@ impl SecretsService {
 }
 
 const REVEAL: &str = "holdfast.v1.Secrets/Reveal";
+// What may be sealed fits where it goes.
+const _: () = assert!(
+    envelope::payload_length(envelope::MAX_PLAINTEXT) <= holdfast_proto::limits::SEALED_BYTES
+);

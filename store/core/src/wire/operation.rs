@@ -93,7 +93,10 @@ fn parse_value(wire: v1::Value) -> Result<Value, CommandError> {
         "the value",
         "value bytes",
         value.size(),
-        limits::VALUE_BYTES,
+        match value {
+            Value::Sealed(_) => limits::SEALED_BYTES,
+            _ => limits::VALUE_BYTES,
+        },
     )?;
     Ok(value)
 }
