@@ -158,7 +158,7 @@ fn what_was_sealed_for_another_version_or_epoch_is_sealed_again_under_the_same_r
     let request = crate::store::request(1, 1, 1);
     let mut command = |body| {
         let mut command = holdfast_core::Command::internal("client/c", body);
-        command.request = Some(request.clone());
+        command.request = Some(request);
         store.apply(command).reply
     };
     assert!(command(seal("a", 9, 2)).refusal().is_some());
