@@ -73,7 +73,7 @@ mod watch;
 
 pub(crate) use self::{listener::is_loopback, serving::serve};
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use holdfast_raft::Leadership;
 use tokio::sync::watch::Receiver;
@@ -87,6 +87,8 @@ struct Front {
     cluster_id: u64,
     leadership: Receiver<Leadership>,
     lanes: Lanes,
+    /// The newest revision that a write through this node was answered with.
+    answered: AtomicU64,
     addresses: Addresses,
 }
 
@@ -96,6 +98,7 @@ impl Front {
             cluster_id: cluster_number(&host.cluster),
             leadership: host.replica.leadership(),
             lanes: Lanes::default(),
+            answered: AtomicU64::new(0),
             addresses: Addresses::default(),
             host,
         }

@@ -4,10 +4,13 @@
 //! once. Each id belongs to a *lane*, a session of the node that carries one request at a time: so
 //! a stuck request holds up no other, and the store keeps one answer a lane.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use holdfast_core::Reply;
+use holdfast_core::{Reply, State};
 use holdfast_proto::{
     RequestId, SessionId, limits,
     log::v1::{Command, command::Body},
@@ -91,8 +94,26 @@ impl Front {
             .map_err(|error| error::not_proposed(&error))?;
         match applied.reply.refusal() {
             Some(refusal) => Err(error::refused(refusal)),
-            None => Ok(applied.reply),
+            None => {
+                self.answered
+                    .fetch_max(applied.reply.revision, Ordering::Relaxed);
+                Ok(applied.reply)
+            }
         }
+    }
+
+    /// Returns once this node has what it answered for: a follower may have told of a write that
+    /// the leader applied and it did not yet. An etcd member never does, and its clients' reads of
+    /// what a member has rely on it.
+    pub(super) async fn own_writes(&self, deadline: Instant) {
+        let answered = self.answered.load(Ordering::Relaxed);
+        if self.host.read(State::revision) >= answered {
+            return;
+        }
+        let deadline = deadline.min(Instant::now() + CATCH_UP);
+        let caught_up = |state: &State| (state.revision() >= answered).then_some(());
+        // If it is cut off just now, what it has is what was asked for.
+        drop(self.host.wait_for(Some(deadline), caught_up).await);
     }
 
     /// Returns once the local state is no older than anything acknowledged before the call.
@@ -105,6 +126,8 @@ impl Front {
         self.host.founded().map_err(|_| error::no_leader())
     }
 }
+
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -32,8 +32,9 @@ impl Front {
         deadline: Instant,
     ) -> Result<RangeResponse, Status> {
         check::range(&request)?;
-        if !request.serializable {
-            self.barrier(deadline).await?;
+        match request.serializable {
+            true => self.own_writes(deadline).await,
+            false => self.barrier(deadline).await?,
         }
         if is_single(&request) {
             let (revision, pair) = self

@@ -36,8 +36,9 @@ impl Front {
         let only_reads = only_reads(&request);
         self.allow_transaction(&request, only_reads.is_some())?;
         if let Some(serializable) = only_reads {
-            if !serializable {
-                self.barrier(deadline).await?;
+            match serializable {
+                true => self.own_writes(deadline).await,
+                false => self.barrier(deadline).await?,
             }
             return self.look(self.host.replica.store().view(), request).await;
         }
