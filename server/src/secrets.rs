@@ -282,6 +282,7 @@ impl SecretsService {
 }
 
 const REVEAL: &str = "holdfast.v1.Secrets/Reveal";
+
 // What may be sealed fits where it goes.
 const _: () = assert!(
     envelope::payload_length(envelope::MAX_PLAINTEXT) <= holdfast_proto::limits::SEALED_BYTES
