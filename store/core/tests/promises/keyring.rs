@@ -249,15 +249,11 @@ fn a_member_that_came_later_is_wrapped_for_and_loses_it_with_its_membership() {
     store.done(node_key(other, "k3"));
     assert!(!holds(&store), "a wrap for another key was kept");
     store.done(wrap(other, "k3"));
-    store.done(Body::MemberUpdate {
-        id: NodeId(other),
-        address: None,
-        role: Some(Role::Witness),
-    });
+    store.done(Body::MemberRemove(NodeId(other)));
     assert!(!holds(&store));
     assert_eq!(
         store.refused(node_key(other, "k4")).reason,
-        Reason::NotAllowed
+        Reason::MemberMissing
     );
     restored(&store.state);
 }
