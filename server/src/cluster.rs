@@ -5,6 +5,7 @@
 //! survives the node that began it.
 
 mod join;
+mod removal;
 mod status;
 
 use std::{sync::Arc, time::Instant};
@@ -80,10 +81,13 @@ impl Cluster for ClusterService {
         request: Request<v1::MemberListRequest>,
     ) -> Result<Response<v1::MemberListResponse>, Status> {
         self.host.barrier(deadline::of(request.metadata())).await?;
-        let (members, revision) = self.host.read(|state| (members(state), state.revision()));
+        let (members, removed, revision) = self
+            .host
+            .read(|state| (members(state), removed(state), state.revision()));
         Ok(Response::new(v1::MemberListResponse {
             header: self.host.header(revision),
             members,
+            removed,
             leader: self.host.leadership().leader.map_or(0, |leader| leader.0),
         }))
     }
@@ -137,29 +141,9 @@ impl Cluster for ClusterService {
     ) -> Result<Response<v1::RemoveResponse>, Status> {
         let deadline = deadline::of(request.metadata());
         let author = author::of(&request);
-        let request = request.into_inner();
-        let id = NodeId(request.id);
-        self.host.barrier(deadline).await?;
-        let mut others = self.host.replica.status().voters;
-        if others.remove(&id) && others.iter().all(|other| is_witness(&self.host, *other)) {
-            return Err(Reason::NotPossible.status(format!(
-                "node {id} is the last voter that serves clients; a cluster cannot lose it; \
-                 nothing was changed"
-            )));
-        }
-        let body = Body::MemberRemove(log::MemberRemove { id: id.0 });
-        self.propose(request.request, author, body, deadline)
-            .await?;
-        // Nobody tells a removed node that consensus goes on without it.
-        if id != self.host.id {
-            membership::wait_until(&self.host, deadline, |now| {
-                !now.voters.contains(&id) && !now.learners.contains(&id)
-            })
-            .await?;
-        }
-        Ok(Response::new(v1::RemoveResponse {
-            header: self.host.header_now(),
-        }))
+        removal::remove(self, request.into_inner(), author, deadline)
+            .await
+            .map(Response::new)
     }
 
     async fn transfer_leader(
@@ -238,6 +222,15 @@ fn members(state: &State) -> Vec<v1::Member> {
     state
         .members()
         .filter(|member| !member.removed)
+        .map(|member| member.to_wire())
+        .collect()
+}
+
+/// Those that once were members.
+fn removed(state: &State) -> Vec<v1::Member> {
+    state
+        .members()
+        .filter(|member| member.removed)
         .map(|member| member.to_wire())
         .collect()
 }

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use holdfast_client::{Client, Context, NodeId, Role};
 use holdfast_tests::{
-    harness::{Cluster, ClusterOptions, wait},
+    harness::{
+        Cluster, ClusterOptions,
+        program::{kvctl, kvctl_with_input},
+        wait,
+    },
     load::LoadOptions,
     scenario::{self, Scene},
 };
@@ -147,3 +151,117 @@ async fn a_promoted_learner_lets_nodes_in_when_all_others_are_gone() {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A removal that is asked for again is ended and told again, with what was known at the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_is_reported_and_asking_again_reports_the_same() {
+    // Patient, so that the same node leads throughout on a busy machine: who never led while the
+    // member was there has not heard it.
+    let timing = "{ heartbeat_ms = 50, election_min_ms = 1000, election_max_ms = 3000 }";
+    let options = ClusterOptions {
+        settings: vec![("timing", timing.to_owned())],
+        ..ClusterOptions::default()
+    };
+    let mut cluster = Cluster::start_with(options).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let context = cluster.context_file();
+    let last = cluster.len() - 1;
+    let first_id = cluster.id(&client, 0).await.unwrap();
+    client
+        .cluster()
+        .transfer_leader(Some(first_id))
+        .await
+        .unwrap();
+    let name = cluster.name(last).to_owned();
+    let id = cluster.id(&client, last).await.unwrap();
+    client.put("a", "1").await.unwrap();
+    escrow(&context, cluster.folder().path()).await;
+    put_secret(&context, "db/password", "one").await;
+    put_secret(&context, "db/other", "two").await;
+    let own = holders(&context).await;
+    assert!(own.contains(&id.0), "{name} holds the first epoch: {own:?}");
+    cluster.kill(last);
+    let arguments = ["-o", "json", "member", "remove", &name, "--yes"];
+    let first: serde_json::Value = kvctl(&context, &arguments).await.json();
+    assert_eq!(first["id"], id.0);
+    assert_eq!(first["member"]["name"], *name);
+    assert_eq!(first["held_authority"], true);
+    for told in ["removed_at", "heard_at"] {
+        assert!(first[told].is_string(), "{told} of {first}");
+    }
+    assert_eq!(
+        (&first["newest_held"], &first["epoch"]),
+        (&1.into(), &2.into())
+    );
+    let keys = |removal: &serde_json::Value| -> Vec<String> {
+        let secrets = removal["secrets"].as_array().unwrap();
+        let named = secrets
+            .iter()
+            .map(|one| one["key"].as_str().unwrap().to_owned());
+        named.collect()
+    };
+    assert_eq!(keys(&first), ["db/other", "db/password"]);
+    assert!(!holders(&context).await.contains(&id.0));
+    // What came later it could not read; and another leader tells the same of what was before.
+    put_secret(&context, "db/password", "three").await;
+    put_secret(&context, "later", "four").await;
+    client.cluster().transfer_leader(None).await.unwrap();
+    let second: serde_json::Value = kvctl(&context, &arguments).await.json();
+    assert_eq!(keys(&second), keys(&first));
+    let changed = |place: usize| second["secrets"][place]["changed_since"].clone();
+    assert_eq!((changed(0), changed(1)), (false.into(), true.into()));
+    for told in ["removed_at", "heard_at", "revision", "newest_held", "epoch"] {
+        assert_eq!(first[told], second[told], "{told}");
+    }
+    let text = second.to_string();
+    assert!(!text.contains("three"), "a report holds no value");
+    let said = kvctl(&context, &["member", "remove", &name])
+        .await
+        .success();
+    assert!(
+        said.contains("authority") && said.contains("heard last"),
+        "{said}"
+    );
+    let unknown = kvctl(&context, &["member", "remove", "n9"]).await;
+    unknown.fails(1, &["there is no member n9"]);
+}
+
+/// Makes the recovery shares and shows that they work, so that secrets are taken.
+async fn escrow(context: &Path, folder: &Path) {
+    let out = folder.join("shares");
+    let shares = ["--shares", "2", "--threshold", "2", "--out"];
+    let init = [&["-o", "json", "keyring", "init-recovery"], &shares[..]].concat();
+    let made: serde_json::Value = kvctl(context, &[&init[..], &[out.to_str().unwrap()]].concat())
+        .await
+        .json();
+    let files = made["files"].as_array().unwrap();
+    let mut verify = vec!["keyring", "verify-recovery", "--share"];
+    verify.extend(files.iter().map(|file| file.as_str().unwrap()));
+    kvctl(context, &verify).await.success();
+    // Each node tells its key by itself, and is given the epoch then.
+    wait::until(
+        "three nodes to hold it",
+        Duration::from_secs(30),
+        || async { (holders(context).await.len() == 3).then_some(()) },
+    )
+    .await
+    .unwrap();
+}
+
+async fn put_secret(context: &Path, key: &str, value: &str) {
+    kvctl_with_input(context, &["secret", "put", key, "-"], value.as_bytes())
+        .await
+        .success();
+}
+
+/// The members for whom the newest epoch is wrapped.
+async fn holders(context: &Path) -> Vec<u64> {
+    let status: serde_json::Value = kvctl(context, &["-o", "json", "keyring", "status"])
+        .await
+        .json();
+    let holders = status["holders"].as_array().unwrap();
+    let wrapped = holders.iter().filter(|holder| holder["wrapped"] == true);
+    wrapped
+        .map(|holder| holder["member"].as_u64().unwrap())
+        .collect()
+}

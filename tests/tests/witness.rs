@@ -127,6 +127,9 @@ async fn a_witness_holds_no_key_and_serves_no_client() {
         })
         .collect();
     assert_eq!(secret, [cluster.dir(WITNESS).join("tls/node.key")]);
+    let keyring = Path::new("keyring/node.key");
+    assert!(!cluster.dir(WITNESS).join(keyring).exists());
+    assert!(cluster.dir(1).join(keyring).exists());
     let other = files(cluster.dir(1));
     assert!(other.contains(&cluster.dir(1).join("tls/ca.key")));
 }

@@ -10,6 +10,21 @@ pub(crate) async fn resolve(client: &Client, named: &str) -> Result<NodeId, Fail
     find(&members, named)
 }
 
+/// The same for a removal, which also finds one that was removed before: the last of that name.
+pub(crate) async fn resolve_for_removal(client: &Client, named: &str) -> Result<Member, Failure> {
+    let known = client.cluster().member_list().await?;
+    match find(&known.members, named) {
+        Ok(id) => known.members.into_iter().find(|member| member.id == id),
+        Err(unknown) => {
+            let is_meant =
+                |member: &&Member| member.name == named || named.parse() == Ok(member.id.0);
+            let before = known.removed.iter().rev().find(is_meant).cloned();
+            return before.ok_or(unknown);
+        }
+    }
+    .ok_or_else(|| Failure::refused(format!("there is no member {named}")))
+}
+
 fn find(members: &[Member], named: &str) -> Result<NodeId, Failure> {
     let by_name = members.iter().find(|member| member.name == named);
     let by_id = || {

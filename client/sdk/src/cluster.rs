@@ -11,6 +11,7 @@ use crate::{
     error::Failure,
     node::Node,
     reason::{Verdict, describe},
+    removal::Removal,
 };
 
 /// What an operator does with the cluster. From [`Client::cluster`].
@@ -53,6 +54,8 @@ pub struct Members {
     pub members: Vec<Member>,
     /// Who leads; `None`: not known.
     pub leader: Option<NodeId>,
+    /// Those that once were members, by id.
+    pub removed: Vec<Member>,
 }
 
 /// How one member is, as the answering node sees it.
@@ -233,6 +236,7 @@ impl ClusterClient {
         Ok(Members {
             members: answer.members.into_iter().map(Member::from_wire).collect(),
             leader: (answer.leader != 0).then_some(NodeId(answer.leader)),
+            removed: answer.removed.into_iter().map(Member::from_wire).collect(),
         })
     }
 
@@ -281,18 +285,19 @@ impl ClusterClient {
     }
 
     /// Removes a member for good: its id never comes back.
-    pub async fn remove(&self, id: NodeId) -> Result<(), WriteError> {
+    pub async fn remove(&self, id: NodeId) -> Result<Option<Removal>, WriteError> {
         let write = self.client.begin_write();
         let request = v1::RemoveRequest {
             request: Some(write.id().into()),
             id: id.0,
         };
-        self.change(|attempt| {
-            let request = attempt.request(request.clone());
-            async move { attempt.cluster().remove(request).await }
-        })
-        .await
-        .map(drop)
+        let answer = self
+            .change(|attempt| {
+                let request = attempt.request(request.clone());
+                async move { attempt.cluster().remove(request).await }
+            })
+            .await?;
+        Ok(answer.message.removal.map(Removal::from_wire))
     }
 
     /// Hands leadership over; `None`: to whoever is most up to date. Returns who leads then.
@@ -335,7 +340,7 @@ impl Role {
 }
 
 impl Member {
-    fn from_wire(wire: v1::Member) -> Self {
+    pub(crate) fn from_wire(wire: v1::Member) -> Self {
         Self {
             id: NodeId(wire.id),
             role: match wire.role() {

@@ -68,6 +68,7 @@ mod node;
 mod options;
 mod read;
 mod reason;
+mod removal;
 mod secret;
 mod session;
 mod tls;
@@ -101,6 +102,7 @@ pub use options::{
     SecretPutOptions, WatchOptions,
 };
 pub use reason::Reason;
+pub use removal::{ReadableSecret, Removal};
 pub use secret::{
     Alphabet, Recipe, RecipeError, Revealed, Secret, SecretError, SecretWritten, SecretsClient,
 };

@@ -51,6 +51,7 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
         snapshot: replica.snapshot.unwrap_or(0),
         problems,
         cluster_time_ms: state.clock().as_millis(),
+        heard: heard(host, &replica),
     }
 }
 
@@ -91,6 +92,20 @@ pub(super) async fn gather(host: &Host) -> v1::StatusResponse {
     answer.problems.extend(problems_of(&rows, &replica));
     answer.members = rows;
     answer
+}
+
+/// When this node, if it leads, heard each of its peers last.
+fn heard(host: &Host, replica: &ReplicaStatus) -> Vec<v1::Heard> {
+    let now_ms = host.replica.now_ms();
+    let peers = replica.peers.iter();
+    peers
+        .filter_map(|peer| {
+            Some(v1::Heard {
+                member: peer.id.0,
+                at_ms: now_ms.saturating_sub(peer.last_ack_ms?),
+            })
+        })
+        .collect()
 }
 
 /// The member with the part that it has in consensus by now: one that is to vote does not count

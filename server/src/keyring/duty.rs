@@ -16,7 +16,7 @@ use holdfast_seal::{
     envelope,
 };
 
-use super::lineage;
+use super::{epochs, lineage};
 use crate::host::Host;
 
 /// Keeps the keyring in order until the node stops.
@@ -52,6 +52,7 @@ pub(crate) async fn run(host: Arc<Host>) {
         if host.leadership().leader != Some(host.id) {
             continue;
         }
+        leave_removed_behind(&host, &state).await;
         wrap_for_new_holders(&host, &state, &keyring).await;
         rewrap(&host, &state, &keyring).await;
     }
@@ -127,6 +128,26 @@ fn canary(keyring: &Keyring) -> Result<(), String> {
     match opened.expose() == CANARY {
         true => Ok(()),
         false => Err("what was sealed opened to something else".to_owned()),
+    }
+}
+
+/// What is sealed after a member was removed must be under an epoch that it never held. Looked for
+/// in the state, so that whoever leads ends what another began.
+async fn leave_removed_behind(host: &Host, state: &State) {
+    let Some(newest) = state.newest_epoch() else {
+        return;
+    };
+    let held = state
+        .members()
+        .find(|member| member.removed && newest.wraps.contains_key(&member.id));
+    let Some(member) = held else {
+        return;
+    };
+    let reason = format!("member {} was removed", member.name);
+    let deadline = Instant::now() + ROTATION;
+    match epochs::rotate(host, None, host.author(), &reason, deadline).await {
+        Ok(epoch) => tracing::info!(epoch, %reason, "a new epoch has begun"),
+        Err(status) => tracing::warn!(%status, %reason, "no new epoch could begin yet"),
     }
 }
 
@@ -251,6 +272,7 @@ async fn propose(host: &Host, body: Body, meanwhile: &'static str) -> bool {
 
 const CANARY: &[u8] = b"a canary sings as long as there is air";
 const LOOK: Duration = Duration::from_millis(100);
+const ROTATION: Duration = Duration::from_secs(5);
 const PROOF: Duration = Duration::from_secs(10);
 const PROPOSAL: Duration = Duration::from_secs(5);
 /// Each look gives way to other work after this many batches.

@@ -13,6 +13,7 @@ use crate::{
     commit::{Staged, Stamp, check_room, commit},
     entry::{Retired, VersionId},
     keyring,
+    member::Departure,
     recent::Change,
     reply::{DeleteResult, Reason, Refusal, Reply, ReplyBody},
     retention,
@@ -219,8 +220,13 @@ fn perform(
             }
             Ok(ReplyBody::Done)
         }
-        Body::MemberRemove(id) => {
-            state.members.remove(id)?;
+        Body::MemberRemove { id, heard } => {
+            let departure = Departure {
+                at: now,
+                revision: state.revision,
+                heard,
+            };
+            state.members.remove(id, departure)?;
             state.keyring.drop_member(id);
             Ok(ReplyBody::Done)
         }

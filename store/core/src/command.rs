@@ -104,7 +104,12 @@ pub enum Body {
         role: Option<Role>,
     },
     /// Takes a member out for good. Its id is never used again.
-    MemberRemove(NodeId),
+    MemberRemove {
+        /// Whom.
+        id: NodeId,
+        /// When the leader heard it last, in cluster time.
+        heard: Option<Timestamp>,
+    },
     /// Founds the cluster: its first command.
     ClusterInit(Box<Founding>),
     /// Holds on to the head of a member's audit log.

@@ -67,7 +67,7 @@ pub use keyring::{
 };
 pub use lease::{Expiry, Lease};
 pub use limits::Limits;
-pub use member::{ClusterInfo, Member, Role};
+pub use member::{ClusterInfo, Departure, Member, Role};
 pub use operation::{
     Compare, DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Relation,
     Target, Transaction,

@@ -43,6 +43,19 @@ pub struct Member {
     pub joined_at: Timestamp,
     /// It was taken out for good.
     pub removed: bool,
+    /// How that was. `None`: it was not, or an older version did it.
+    pub departure: Option<Departure>,
+}
+
+/// What is known of the moment at which a member was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Cluster time.
+    pub at: Timestamp,
+    /// The newest revision: the member was given nothing that is later.
+    pub revision: u64,
+    /// When the leader heard it last, in cluster time. `None`: not known.
+    pub heard: Option<Timestamp>,
 }
 
 /// What names the cluster.
@@ -89,6 +102,7 @@ impl Members {
             public_key: founding.public_key,
             joined_at: at,
             removed: false,
+            departure: None,
         });
         Ok(())
     }
@@ -132,6 +146,7 @@ impl Members {
             public_key,
             joined_at: at,
             removed: false,
+            departure: None,
         });
         id
     }
@@ -160,7 +175,7 @@ impl Members {
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, id: NodeId) -> Result<(), Refusal> {
+    pub(crate) fn remove(&mut self, id: NodeId, departure: Departure) -> Result<(), Refusal> {
         let mut member = self.find(id)?.clone();
         if self.present().count() == 1 {
             return Err(Refusal::new(
@@ -176,6 +191,7 @@ impl Members {
             ));
         }
         member.removed = true;
+        member.departure = Some(departure);
         self.set(member);
         Ok(())
     }
@@ -213,15 +229,27 @@ impl Members {
 }
 
 fn row_hash(member: &Member) -> RowHash {
-    RowBuffer::new(b'm')
+    let row = RowBuffer::new(b'm')
         .number(member.id.0)
         .bytes(member.name.as_str().as_bytes())
         .bytes(member.address.as_bytes())
         .number(member.role.number())
         .bytes(&member.public_key)
         .number(member.joined_at.as_millis())
-        .number(u64::from(member.removed))
-        .finish()
+        .number(u64::from(member.removed));
+    match member.departure {
+        // As it was before departures were noted.
+        None => row.finish(),
+        Some(Departure {
+            at,
+            revision,
+            heard,
+        }) => row
+            .number(at.as_millis())
+            .number(revision)
+            .number(heard.map_or(0, Timestamp::as_millis))
+            .finish(),
+    }
 }
 
 impl Role {

@@ -76,6 +76,7 @@ impl State {
             public_key: restoring.public_key,
             joined_at: self.clock.now,
             removed: false,
+            departure: None,
         });
         self.members.next = founder.0.checked_add(1)?;
         self.tokens = Tokens::default();

@@ -20,7 +20,7 @@ use crate::{
     entry::{Found, VersionMeta},
     hash::Digest,
     limits::Limits,
-    member::{ClusterInfo, Member, Role},
+    member::{ClusterInfo, Departure, Member, Role},
     recent::Recent,
     reply::Reply,
     retention::Policy,
@@ -118,6 +118,9 @@ impl State {
                     member: Some(member.to_wire()),
                     public_key: member.public_key.clone(),
                     removed: member.removed,
+                    removed_at_ms: departed(member).0,
+                    removed_revision: departed(member).1,
+                    heard_at_ms: departed(member).2,
                 })
             }))
             .chain(
@@ -415,6 +418,19 @@ fn member(row: wire::MemberRow) -> Result<Member, RowError> {
         public_key: Bytes::copy_from_slice(&row.public_key),
         joined_at: Timestamp::from_millis(known.joined_at_ms),
         removed: row.removed,
+        departure: (row.removed_at_ms != 0).then(|| Departure {
+            at: Timestamp::from_millis(row.removed_at_ms),
+            revision: row.removed_revision,
+            heard: (row.heard_at_ms != 0).then(|| Timestamp::from_millis(row.heard_at_ms)),
+        }),
+    })
+}
+
+/// When, at which revision, and last heard when.
+fn departed(member: &Member) -> (u64, u64, u64) {
+    member.departure.map_or((0, 0, 0), |departure| {
+        let heard = departure.heard.map_or(0, Timestamp::as_millis);
+        (departure.at.as_millis(), departure.revision, heard)
     })
 }
 

@@ -1,5 +1,7 @@
 //! `member`: who belongs to the cluster.
 
+mod removal;
+
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -39,10 +41,16 @@ enum Action {
         /// The member's name or id
         member: String,
     },
-    /// Remove a member for good
+    /// Remove a member for good, and say what it takes along
+    ///
+    /// Its certificate is refused from then on. Run it again for one that was removed already to
+    /// end what was interrupted, and to see the report again.
     Remove {
         /// The member's name or id
         member: String,
+        /// Do not ask once more
+        #[arg(long)]
+        yes: bool,
     },
     /// Hand leadership over
     TransferLeader {
@@ -84,12 +92,7 @@ impl Member {
                     format!("{member} votes now"),
                 )
             }
-            Action::Remove { member } => {
-                let id = resolve(&client, &member).await?;
-                client.cluster().remove(id).await?;
-                let said = format!("{member} is removed; its folder can be deleted");
-                changed(session, &json!({ "id": id.0 }), said)
-            }
+            Action::Remove { member, yes } => removal::remove(session, &client, &member, yes).await,
             Action::TransferLeader { member } => {
                 let to = match &member {
                     Some(member) => Some(resolve(&client, member).await?),

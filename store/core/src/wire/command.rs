@@ -110,7 +110,10 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
                 .transpose()?,
             role: parse_role(update.role)?,
         },
-        Wire::MemberRemove(remove) => Body::MemberRemove(NodeId(remove.id)),
+        Wire::MemberRemove(remove) => Body::MemberRemove {
+            id: NodeId(remove.id),
+            heard: (remove.heard_at_ms != 0).then(|| Timestamp::from_millis(remove.heard_at_ms)),
+        },
         Wire::ClusterInit(init) => Body::ClusterInit(Box::new(parse_founding(init)?)),
         Wire::AuditAnchor(anchor) => {
             let (member, sequence, hash) = parse_anchor(&anchor)?;
@@ -336,7 +339,10 @@ fn body_to_wire(body: Body) -> Wire {
             address: address.map_or_else(String::new, |address| address.to_string()),
             role: role.map_or(v1::Role::Unspecified, Role::to_wire).into(),
         }),
-        Body::MemberRemove(id) => Wire::MemberRemove(wire::MemberRemove { id: id.0 }),
+        Body::MemberRemove { id, heard } => Wire::MemberRemove(wire::MemberRemove {
+            id: id.0,
+            heard_at_ms: heard.map_or(0, Timestamp::as_millis),
+        }),
         Body::ClusterInit(founding) => Wire::ClusterInit(wire::ClusterInit {
             cluster_id: founding.cluster_id.to_string(),
             cluster_name: founding.cluster_name.to_string(),

@@ -213,7 +213,10 @@ fn an_epoch_begins_only_for_just_the_members_that_hold_keys() {
         Reason::Reseal
     );
     let made_before = begin(2, &[(1, "k1"), (other, "k2")]);
-    store.done(Body::MemberRemove(NodeId(other)));
+    store.done(Body::MemberRemove {
+        id: NodeId(other),
+        heard: None,
+    });
     assert_eq!(refused(&mut store, made_before), Reason::Reseal);
     store.done(begin(2, &[(1, "k1")]));
     let newest = store.state.newest_epoch().unwrap();

@@ -1,7 +1,7 @@
 //! Members, join tokens and ids.
 
 use bytes::Bytes;
-use holdfast_core::{Body, Founding, Reason, ReplyBody, Role, TokenDigest};
+use holdfast_core::{Body, Founding, Reason, ReplyBody, Role, State, TokenDigest};
 use holdfast_proto::{NodeId, Timestamp, limits};
 
 use crate::store::{Store, assert_reason};
@@ -69,7 +69,10 @@ fn a_cluster_is_founded_once() {
 fn ids_are_never_used_again_and_removed_ones_stay_refused() {
     let mut store = founded();
     assert_eq!(join(&mut store, "s2", "n2"), 2);
-    store.done(Body::MemberRemove(NodeId(2)));
+    store.done(Body::MemberRemove {
+        id: NodeId(2),
+        heard: None,
+    });
     assert_eq!(join(&mut store, "s3", "n2"), 3);
     assert!(store.state.member(NodeId(2)).unwrap().removed);
     let again = Body::MemberUpdate {
@@ -82,8 +85,27 @@ fn ids_are_never_used_again_and_removed_ones_stay_refused() {
         Reason::MemberMissing,
         "never used again",
     );
-    let refusal = store.refused(Body::MemberRemove(NodeId(9)));
+    let refusal = store.refused(Body::MemberRemove {
+        id: NodeId(9),
+        heard: None,
+    });
     assert_reason(&refusal, Reason::MemberMissing, "no member 9");
+}
+
+#[test]
+fn when_a_member_went_is_kept_through_an_archive() {
+    let mut store = founded();
+    join(&mut store, "s2", "n2");
+    store.put("a", "1");
+    let heard = Some(Timestamp::from_millis(store.now - 5));
+    let id = NodeId(2);
+    store.done(Body::MemberRemove { id, heard });
+    let departure = store.state.member(id).unwrap().departure.unwrap();
+    assert_eq!((departure.revision, departure.heard), (1, heard));
+    assert_eq!(departure.at, store.state.clock());
+    let again = State::from_rows(store.state.rows()).unwrap();
+    assert_eq!(again.member(id), store.state.member(id));
+    assert_eq!(again.hash(), store.state.hash());
 }
 
 #[test]
@@ -193,7 +215,10 @@ fn there_can_be_only_so_many_members() {
 
 #[test]
 fn the_last_member_cannot_be_removed() {
-    let refusal = founded().refused(Body::MemberRemove(NodeId(1)));
+    let refusal = founded().refused(Body::MemberRemove {
+        id: NodeId(1),
+        heard: None,
+    });
     assert_reason(&refusal, Reason::Invalid, "the last member");
 }
 
@@ -223,9 +248,15 @@ fn a_witness_stays_one_and_nobody_becomes_one() {
         address: Some("10.0.0.2:7101".into()),
         role: None,
     });
-    let refusal = store.refused(Body::MemberRemove(NodeId(1)));
+    let refusal = store.refused(Body::MemberRemove {
+        id: NodeId(1),
+        heard: None,
+    });
     assert_reason(&refusal, Reason::Invalid, "witnesses alone");
-    store.done(Body::MemberRemove(NodeId(2)));
+    store.done(Body::MemberRemove {
+        id: NodeId(2),
+        heard: None,
+    });
 }
 
 #[test]

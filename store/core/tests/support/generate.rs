@@ -115,7 +115,10 @@ fn body(random: &mut Random, style: Style, revision: u64, now: u64) -> Body {
             address: random.one_in(2).then(|| "127.0.0.1:7102".into()),
             role: random.one_in(2).then_some(Role::Voter),
         },
-        36 => Body::MemberRemove(NodeId(random.below(5))),
+        36 => Body::MemberRemove {
+            id: NodeId(random.below(5)),
+            heard: None,
+        },
         37 => Body::ClusterInit(Box::new(Founding {
             cluster_id: "c1".into(),
             cluster_name: "shop".into(),

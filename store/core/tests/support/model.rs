@@ -272,7 +272,7 @@ impl Model {
                 }));
             }
             Body::MemberUpdate { id, .. } => self.present(id.0)?,
-            Body::MemberRemove(id) => {
+            Body::MemberRemove { id, .. } => {
                 self.present(id.0)?;
                 if self
                     .members

@@ -27,6 +27,7 @@ impl v1::cluster_server::Cluster for Context {
         Ok(Response::new(v1::MemberListResponse {
             header: self.header(),
             members: Vec::new(),
+            removed: Vec::new(),
             leader: self.shared.world().leader,
         }))
     }
