@@ -252,7 +252,10 @@ fn a_member_that_came_later_is_wrapped_for_and_loses_it_with_its_membership() {
     store.done(node_key(other, "k3"));
     assert!(!holds(&store), "a wrap for another key was kept");
     store.done(wrap(other, "k3"));
-    store.done(Body::MemberRemove(NodeId(other)));
+    store.done(Body::MemberRemove {
+        id: NodeId(other),
+        heard: None,
+    });
     assert!(!holds(&store));
     assert_eq!(
         store.refused(node_key(other, "k4")).reason,
