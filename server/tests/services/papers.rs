@@ -46,7 +46,7 @@ async fn a_learner_is_not_trusted_with_the_authoritys_key_until_it_is_promoted()
     let refused = asked.authority_key(AuthorityKeyRequest {}).await;
     let refused = refused.unwrap_err();
     assert_eq!(reason(&refused), "not_allowed", "{refused}");
-    assert!(refused.message().contains("promote it"), "{refused}");
+    assert!(refused.message().contains("promoted"), "{refused}");
     let question = v1::CreateTokenRequest::default();
     let at_learner = learner.cluster().create_token(question).await;
     assert_eq!(reason(&at_learner.unwrap_err()), "no_authority");
