@@ -18,6 +18,7 @@ const VALUES: [&str; 7] = [
     "null",
     "voter",
     "learner",
+    "witness",
     "ready",
     "rebuilding",
     "member",
