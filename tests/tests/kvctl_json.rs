@@ -14,7 +14,7 @@ const ENTRY: [&str; 10] = [
 ];
 
 /// What OUTPUT.md names beside fields, in the rows of fields.
-const VALUES: [&str; 7] = [
+const VALUES: [&str; 8] = [
     "null",
     "voter",
     "learner",
