@@ -207,3 +207,6 @@ const DENIED_A_SECOND: u32 = 16;
 const WAITING: usize = 1_024;
 /// A disk that takes longer counts as one that does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
