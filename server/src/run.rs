@@ -76,9 +76,10 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         configuration.etcd_plaintext |= options.etcd_plaintext;
         configuration.worker_threads = options.worker_threads.or(configuration.worker_threads);
     })?;
-    let protector = dir.configuration().key_protector;
-    dir.unlock_with(keyring::file::unlock(protector, options.passphrase_fd)?);
     forbid_core_dumps()?;
+    if !dir.configuration().witness {
+        dir.unlock_with(keyring::file::unlock(&dir, options.passphrase_fd)?);
+    }
     let threads = dir.configuration().worker_threads;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.unwrap_or_else(half_the_cores))

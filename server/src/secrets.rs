@@ -4,7 +4,10 @@
 //! that it will make and for the newest epoch; `apply` refuses it if either moved on meanwhile, and
 //! it is sealed again. A reveal is recorded in the audit log before it is answered.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use holdfast_core::{Located, Refusal, VersionId};
 use holdfast_proto::{
@@ -53,11 +56,19 @@ impl Secrets for SecretsService {
             )));
         }
         let key = convert::key(request.key.clone())?;
+        let patience = deadline.min(Instant::now() + OPENS_SOON);
+        let mut is_fresh = false;
         loop {
             let (version, sealed, epoch) = match self.seal(&key, &plaintext) {
                 Ok(sealed) => sealed,
                 Err(status) if Reason::KeyringClosed.is_of(&status) => {
-                    pause(deadline, status).await?;
+                    pause(patience, status).await?;
+                    continue;
+                }
+                // The shares may have been shown to work at another node, a moment ago.
+                Err(status) if Reason::NoKeyring.is_of(&status) && !is_fresh => {
+                    self.host.barrier(deadline).await?;
+                    is_fresh = true;
                     continue;
                 }
                 Err(status) => return Err(status),
@@ -125,11 +136,12 @@ impl Secrets for SecretsService {
             .reason(request.reason);
         self.host.audit.record(act).await?;
         let payload = self.payload(&id).await?;
+        let patience = deadline.min(Instant::now() + OPENS_SOON);
         let plaintext = loop {
             match self.open(&id, entry.version, &payload) {
                 // A rotation began a moment ago: the new epoch is opened in a moment.
                 Err(status) if Reason::KeyringClosed.is_of(&status) => {
-                    pause(deadline, status).await?
+                    pause(patience, status).await?
                 }
                 done => break done?,
             }
@@ -282,6 +294,8 @@ impl SecretsService {
 }
 
 const REVEAL: &str = "holdfast.v1.Secrets/Reveal";
+/// A new epoch opens within a moment. A node that does not open it sends its callers on.
+const OPENS_SOON: Duration = Duration::from_secs(1);
 
 // What may be sealed fits where it goes.
 const _: () = assert!(

@@ -213,6 +213,14 @@ fn problems_of(rows: &[v1::MemberStatus], replica: &ReplicaStatus) -> Vec<String
         )
         .map(|row| format!("{}: {}", name(row), row.problem))
         .collect();
+    let closed = rows.iter().filter(|row| !row.keyring_problem.is_empty());
+    problems.extend(closed.map(|row| {
+        format!(
+            "{}: the keyring does not open there: {}",
+            name(row),
+            row.keyring_problem
+        )
+    }));
     let is_voter = |row: &&v1::MemberStatus| {
         row.member
             .as_ref()

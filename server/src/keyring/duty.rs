@@ -24,6 +24,7 @@ pub(crate) async fn run(host: Arc<Host>) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_proof = Instant::now();
+    let mut next_rewrap = Instant::now();
     loop {
         tokio::select! {
             _ = looks.tick() => {}
@@ -54,7 +55,9 @@ pub(crate) async fn run(host: Arc<Host>) {
         }
         leave_removed_behind(&host, &state).await;
         wrap_for_new_holders(&host, &state, &keyring).await;
-        rewrap(&host, &state, &keyring).await;
+        if Instant::now() >= next_rewrap && !rewrap(&host, &state, &keyring).await {
+            next_rewrap = Instant::now() + PROOF;
+        }
     }
 }
 
@@ -181,19 +184,20 @@ async fn wrap_for_new_holders(host: &Host, state: &State, keyring: &Keyring) {
 }
 
 /// Seals data keys of older epochs with the newest, some each time. What is left is found in the
-/// state, so the next leader goes on where this one stopped.
-async fn rewrap(host: &Arc<Host>, state: &State, keyring: &Arc<Keyring>) {
+/// state, so the next leader goes on where this one stopped. False: some do not open; they are
+/// tried again, but not at once.
+async fn rewrap(host: &Arc<Host>, state: &State, keyring: &Arc<Keyring>) -> bool {
     let newest = keyring.newest().epoch();
     let stale = state
         .wraps_by_epoch()
         .any(|(epoch, _)| epoch < newest.number());
     if !stale {
-        return;
+        return true;
     }
     let (state, keyring) = (state.clone(), keyring.clone());
     let plan = tokio::task::spawn_blocking(move || batches(&state, &keyring, newest));
-    let Ok(batches) = plan.await else {
-        return;
+    let Ok((batches, all_open)) = plan.await else {
+        return false;
     };
     for wraps in batches {
         let body = Body::Rewrap(log::Rewrap {
@@ -201,29 +205,36 @@ async fn rewrap(host: &Arc<Host>, state: &State, keyring: &Arc<Keyring>) {
             wraps,
         });
         if !propose(host, body, "secrets are still sealed by an older epoch").await {
-            return;
+            break;
         }
     }
+    all_open
 }
 
-fn batches(state: &State, keyring: &Keyring, newest: Epoch) -> Vec<Vec<log::VersionWrap>> {
+/// Some commands' worth of data keys under the newest epoch, and whether all that were tried opened.
+fn batches(state: &State, keyring: &Keyring, newest: Epoch) -> (Vec<Vec<log::VersionWrap>>, bool) {
     let wraps = state
         .wraps_after(None)
         .filter_map(|(id, wrap)| Some((id.clone(), Epoch::new(wrap.epoch)?)));
     let plan = RewrapPlan::new(newest, limits::REWRAP_WRAPS, wraps);
-    plan.take(BATCHES_A_LOOK)
-        .map(|batch| {
-            let rewrapped = batch.into_iter().filter_map(|(id, _)| {
-                let wrap = again(state, keyring, &id, newest);
-                if wrap.is_none() {
+    let mut all_open = true;
+    let mut batches = Vec::new();
+    for batch in plan.take(BATCHES_A_LOOK) {
+        let mut wraps = Vec::with_capacity(batch.len());
+        for (id, _) in batch {
+            match again(state, keyring, &id, newest) {
+                Some(wrap) => wraps.push(wrap),
+                None => {
                     tracing::error!(version = %id, "the data key of a secret does not open");
+                    all_open = false;
                 }
-                wrap
-            });
-            rewrapped.collect()
-        })
-        .filter(|batch: &Vec<_>| !batch.is_empty())
-        .collect()
+            }
+        }
+        if !wraps.is_empty() {
+            batches.push(wraps);
+        }
+    }
+    (batches, all_open)
 }
 
 fn again(

@@ -50,6 +50,9 @@ pub enum NodeKeyFileError {
         /// What protects it.
         protector: Protector,
     },
+    /// A new passphrase was not typed twice.
+    #[error("the two passphrases differ; no node key was made: start the node again")]
+    Mistyped,
     /// What should have given the key to it cannot be read.
     #[error("{what} cannot be read: {source}")]
     Source {
@@ -115,15 +118,18 @@ pub(crate) fn open_or_make(
     }
 }
 
-/// Gets what opens the node key, from where the operator keeps it: for a passphrase `passphrase_fd`,
-/// else `$HOLDFAST_PASSPHRASE`, else a prompt on the terminal; for systemd its credentials folder.
+/// Gets what opens the node key of a folder, from where the operator keeps it: for a passphrase
+/// `passphrase_fd`, else `$HOLDFAST_PASSPHRASE`, else a prompt on the terminal, twice for a new key;
+/// for systemd its credentials folder.
 pub(crate) fn unlock(
-    protector: Protector,
+    dir: &NodeDir,
     passphrase_fd: Option<u32>,
 ) -> Result<KeyUnlock, NodeKeyFileError> {
+    let protector = dir.configuration().key_protector;
+    let is_new = !dir.keyring().join(NODE_KEY).exists();
     match protector {
         Protector::File => Ok(KeyUnlock::Nothing),
-        Protector::Passphrase => match passphrase(passphrase_fd)? {
+        Protector::Passphrase => match passphrase(passphrase_fd, is_new)? {
             Some(passphrase) => Ok(KeyUnlock::Passphrase(passphrase)),
             None => Err(NodeKeyFileError::Locked { protector }),
         },
@@ -139,7 +145,7 @@ pub(crate) fn unlock(
     }
 }
 
-fn passphrase(fd: Option<u32>) -> Result<Option<SecretBytes>, NodeKeyFileError> {
+fn passphrase(fd: Option<u32>, is_new: bool) -> Result<Option<SecretBytes>, NodeKeyFileError> {
     if let Some(fd) = fd {
         let text = read(format!("file descriptor {fd}"), || {
             fs::read(format!("/dev/fd/{fd}"))
@@ -152,12 +158,22 @@ fn passphrase(fd: Option<u32>) -> Result<Option<SecretBytes>, NodeKeyFileError> 
     if !io::IsTerminal::is_terminal(&io::stdin()) {
         return Ok(None);
     }
-    let typed = rpassword::prompt_password("Passphrase of the node key: ");
-    let typed = typed.map_err(|source| NodeKeyFileError::Source {
-        what: "the terminal".to_owned(),
-        source,
-    })?;
-    Ok(Some(SecretBytes::new(typed.into_bytes())))
+    let typed = prompt("Passphrase of the node key: ")?;
+    // A slip of the finger would lock the node's key for good.
+    if is_new && prompt("Once more: ")?.expose() != typed.expose() {
+        return Err(NodeKeyFileError::Mistyped);
+    }
+    Ok(Some(typed))
+}
+
+fn prompt(words: &str) -> Result<SecretBytes, NodeKeyFileError> {
+    match rpassword::prompt_password(words) {
+        Ok(typed) => Ok(SecretBytes::new(typed.into_bytes())),
+        Err(source) => Err(NodeKeyFileError::Source {
+            what: "the terminal".to_owned(),
+            source,
+        }),
+    }
 }
 
 fn read(

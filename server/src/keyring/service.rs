@@ -258,7 +258,7 @@ fn problems(state: &State, holders: &[v1::HolderStatus]) -> Vec<String> {
 }
 
 /// Why no secret is accepted, if so.
-pub(crate) fn gate(state: &State) -> Option<String> {
+fn gate(state: &State) -> Option<String> {
     let refusal = state.check_keyring().err()?;
     Some(refusal.message.to_string())
 }
