@@ -42,11 +42,10 @@ impl Replica {
             None => {}
         }
         let change = self.raft().add_learner(id.0, peer.place(), false);
-        settle(
-            timeout(CHANGE_LIMIT, change)
-                .await
-                .map(|done| done.map(drop)),
-        )
+        let done = timeout(CHANGE_LIMIT, change).await;
+        let index = settle(done.map(|done| done.map(|done| done.log_id().index())))?;
+        self.shown(index).await;
+        Ok(())
     }
 
     /// Gives a learner its vote, once it has caught up.
@@ -186,17 +185,32 @@ impl Replica {
 
     async fn change(&self, change: ChangeMembers) -> Result<(), ChangeError> {
         let change = self.raft().change_membership(change, false);
-        settle(
-            timeout(CHANGE_LIMIT, change)
-                .await
-                .map(|done| done.map(drop)),
-        )
+        let done = timeout(CHANGE_LIMIT, change).await;
+        let index = settle(done.map(|done| done.map(|done| done.log_id().index())))?;
+        self.shown(index).await;
+        Ok(())
+    }
+
+    /// Returns once the status has the members of this log index: consensus answers a moment before
+    /// it tells, and what is asked next is decided by what it told.
+    async fn shown(&self, index: u64) {
+        let wait = self.raft().wait(Some(CHANGE_LIMIT));
+        let told = wait.metrics(
+            |now| {
+                now.membership_config
+                    .log_id()
+                    .is_some_and(|id| id.index() >= index)
+            },
+            "the change of members to be told",
+        );
+        // It was done, whether or not this node still leads and tells.
+        drop(told.await);
     }
 }
 
-fn settle(
-    outcome: Result<Result<(), WriteError>, tokio::time::error::Elapsed>,
-) -> Result<(), ChangeError> {
+fn settle<T>(
+    outcome: Result<Result<T, WriteError>, tokio::time::error::Elapsed>,
+) -> Result<T, ChangeError> {
     let Ok(outcome) = outcome else {
         return Err(ChangeError::Unknown {
             why: "no quorum confirmed the change in time".to_owned(),

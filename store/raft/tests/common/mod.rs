@@ -70,8 +70,12 @@ impl Cluster {
         cluster.leader().await;
         for id in 2..=size {
             cluster.start(id, true).await;
-            cluster.node(1).add_learner(peer(id)).await.unwrap();
-            cluster.node(1).promote(NodeId(id)).await.unwrap();
+            let (first, id) = (cluster.node(1), NodeId(id));
+            // What was done is told: what comes next is decided by it. It was not always.
+            first.add_learner(peer(id.0)).await.unwrap();
+            assert!(first.status().learners.contains(&id));
+            first.promote(id).await.unwrap();
+            assert!(first.status().voters.contains(&id));
         }
         cluster
     }
