@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{Cluster, PLENTY, eventually, has, link::Link, put, put_of, write};
 use holdfast_proto::NodeId;
+use holdfast_raft::BarrierError;
 use tokio::time::{Instant, timeout};
 
 /// One way, between any two nodes: a new leader has no lease for twice as long at least.
@@ -62,6 +63,75 @@ async fn a_new_leader_that_has_no_lease_yet_is_asked_again() {
         assert!(has(cluster.node(new), &key));
     }
     cluster.stop().await;
+}
+
+/// A leader that was frozen wakes deposed and finds old answers waiting. One of them commits an
+/// entry, of which the other follower is told at once, without an entry; the other's old answer
+/// names the same entry and looks like one to that. It says nothing of what happened meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_from_before_a_deposition_confirm_no_read() {
+    for _ in 0..5 {
+        if let Some(read) = read_confirmed_by_old_answers().await {
+            assert!(
+                matches!(read, Err(BarrierError::NoQuorum { .. })),
+                "{read:?}"
+            );
+            return;
+        }
+    }
+    panic!("this machine is too slow: streams gave up on answers before they could be held back");
+}
+
+/// What became of the read; nothing when the answers were given up before they arrived.
+async fn read_confirmed_by_old_answers() -> Option<Result<(), BarrierError>> {
+    const NOT_YET: Duration = Duration::from_millis(100);
+    let cluster = Cluster::with(3, |options| {
+        options.timing.election_min_ms = 150;
+        options.timing.election_max_ms = 300;
+    })
+    .await;
+    let old = cluster.leader().await;
+    let mut others = cluster.ids();
+    others.retain(|id| *id != old);
+    write(cluster.node(old), "before").await;
+    cluster.all_hold("before").await;
+
+    for other in &others {
+        cluster.network.set_answers(*other, old, Link::Hung);
+    }
+    let sleeper = cluster.node(old).clone();
+    let held = tokio::spawn(async move { sleeper.propose(put("held"), soon()).await });
+    eventually("an entry that both followers have", || {
+        let last = |id: &u64| cluster.node(*id).status().last_log;
+        let here = last(&old)?;
+        let begun = Some(here) > cluster.node(old).status().committed;
+        (begun && others.iter().all(|other| last(other) == Some(here))).then_some(())
+    })
+    .await;
+    cluster.network.isolate(old, &cluster.ids(), Link::Hung);
+    let new = cluster.leader_among(&others).await;
+    write(cluster.node(new), "unseen").await;
+
+    let mut read = Box::pin(cluster.node(old).barrier(Instant::now() + NOT_YET * 10));
+    let mut outcome = timeout(NOT_YET, &mut read).await.ok();
+    let open = Link::Open(Duration::ZERO);
+    for other in &others {
+        if outcome.is_some() {
+            break;
+        }
+        cluster.network.set_answers(*other, old, open);
+        outcome = timeout(NOT_YET, &mut read).await.ok();
+    }
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => read.as_mut().await,
+    };
+    drop(read);
+    let arrived = has(cluster.node(old), "held");
+    assert!(!has(cluster.node(old), "unseen"));
+    held.abort();
+    cluster.stop().await;
+    arrived.then_some(outcome)
 }
 
 /// What was applied, and who the members are, stand in the archive beside the rows: a node whose

@@ -3,6 +3,12 @@
 //! Consensus opens a "stream" for every heartbeat and after every hiccup; here they all share one
 //! gRPC stream, whose answers carry the sequence of what they answer. A stream that owes an answer
 //! for too long is dropped with its channel, because consensus brings no timeout of its own.
+//!
+//! Consensus takes an answer for that of every request up to the log id it names, and believes the
+//! peer to have followed when the last of them was *sent*. A request without entries ends where the
+//! one before it ended, so an old answer would vouch for it unseen: a leader that slept through its
+//! own deposition could confirm a read by an answer from before its sleep. [`Session::told`] holds
+//! such an answer back until the later request has one of its own.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
@@ -61,6 +67,8 @@ struct Session<'a, S> {
     link: &'a mut AppendLink,
     input: Option<S>,
     sent: VecDeque<Sent>,
+    /// How far the peer matched, not told to consensus yet.
+    matched: VecDeque<Option<LogId>>,
     alarm: Pin<Box<Sleep>>,
     over: bool,
 }
@@ -106,6 +114,7 @@ impl AppendLink {
             link: self,
             input: Some(stream::iter(first).chain(input)),
             sent: VecDeque::new(),
+            matched: VecDeque::new(),
             over: false,
         };
         Ok(stream::unfold(session, |mut session| async move {
@@ -176,6 +185,9 @@ where
 
     async fn step(&mut self) -> Option<Result<StreamAppendResult, RpcError>> {
         loop {
+            if let Some(matched) = self.told() {
+                return Some(Ok(Ok(matched)));
+            }
             if self.sent.is_empty() && self.input.is_none() {
                 return None;
             }
@@ -196,7 +208,9 @@ where
                 answer = open.answers.message(), if !open.owed.is_empty() => {
                     match self.receive(answer) {
                         Ok(None) => {}
-                        Ok(Some(answer)) => return Some(Ok(answer)),
+                        Ok(Some(Ok(matched))) => self.matched.push_back(matched),
+                        // What is not told is sent again.
+                        Ok(Some(Err(refusal))) => return Some(Ok(Err(refusal))),
                         Err(error) => return Some(Err(error)),
                     }
                 }
@@ -212,6 +226,16 @@ where
                 }
             }
         }
+    }
+
+    /// The next answer that speaks for no request that has none yet.
+    fn told(&mut self) -> Option<Option<LogId>> {
+        let matched = self.matched.front()?;
+        let speaks_for = |next: &Sent| next.last <= *matched;
+        if self.sent.front().is_some_and(speaks_for) {
+            return None;
+        }
+        self.matched.pop_front()
     }
 
     fn send(&mut self, request: AppendEntriesRequest) -> Result<(), RpcError> {

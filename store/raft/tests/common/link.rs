@@ -23,7 +23,16 @@ pub(crate) enum Link {
     Cut,
 }
 
-type Wires = HashMap<(u64, u64), watch::Sender<Link>>;
+/// What bytes from one node to another belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Carries {
+    /// A connection that the sender dialled.
+    Requests,
+    /// One that the receiver dialled.
+    Answers,
+}
+
+type Wires = HashMap<(u64, u64, Carries), watch::Sender<Link>>;
 
 /// All links, and where each node listens.
 #[derive(Clone, Default)]
@@ -47,7 +56,13 @@ impl Network {
 
     /// Sets one direction.
     pub(crate) fn set(&self, from: u64, to: u64, link: Link) {
-        self.wire(from, to).send_replace(link);
+        self.wire(from, to, Carries::Requests).send_replace(link);
+        self.set_answers(from, to, link);
+    }
+
+    /// Sets what `from` answers to `to`, and not what it asks by itself.
+    pub(crate) fn set_answers(&self, from: u64, to: u64, link: Link) {
+        self.wire(from, to, Carries::Answers).send_replace(link);
     }
 
     /// Sets both directions between a node and some others.
@@ -66,15 +81,18 @@ impl Network {
         })
     }
 
-    fn wire(&self, from: u64, to: u64) -> watch::Sender<Link> {
+    fn wire(&self, from: u64, to: u64, carries: Carries) -> watch::Sender<Link> {
         let mut wires = self.wires.lock();
         let open = || watch::Sender::new(Link::Open(Duration::ZERO));
-        wires.entry((from, to)).or_insert_with(open).clone()
+        wires
+            .entry((from, to, carries))
+            .or_insert_with(open)
+            .clone()
     }
 
     async fn connect(self, from: u64, to: u64) -> io::Result<DuplexStream> {
-        let there = self.wire(from, to);
-        let back = self.wire(to, from);
+        let there = self.wire(from, to, Carries::Requests);
+        let back = self.wire(to, from, Carries::Answers);
         // A connection needs an answer, so both directions count.
         for wire in [&there, &back] {
             let mut wire = wire.subscribe();
