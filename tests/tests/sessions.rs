@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use holdfast_client::{
-    KeyRange, LockError, LockOptions, Origin, PutOptions, Revision, WatchItem, WatchOptions,
+    KeyRange, LockError, LockOptions, Origin, PutOptions, Revision, Status, WatchItem, WatchOptions,
 };
 use holdfast_tests::harness::{Cluster, ClusterOptions, wait};
 
@@ -33,14 +33,25 @@ async fn a_watch_from_a_compacted_revision_is_given_a_snapshot_and_goes_on() {
             .revision;
     }
     client.compact(last).await.unwrap();
+    // A node that has not heard of it yet still delivers what it has.
+    wait::until("every node to compact", LIMIT, || async {
+        let each = client.cluster().status_each().await;
+        let has = |status: &Status| status.compacted >= last.get();
+        each.iter()
+            .all(|(_, status)| status.as_ref().is_ok_and(has))
+            .then_some(())
+    })
+    .await
+    .unwrap();
 
     let options = WatchOptions {
         from: Revision::new(1),
         ..WatchOptions::default()
     };
     let mut watch = client.watch(KeyRange::prefix("w/"), options);
-    let WatchItem::Reset { revision, entries } = watch.next().await.unwrap() else {
-        panic!("what is compacted cannot be delivered")
+    let first = watch.next().await.unwrap();
+    let WatchItem::Reset { revision, entries } = first else {
+        panic!("what is compacted cannot be delivered: {first:?}")
     };
     assert_eq!(revision, last.get());
     let keys: Vec<_> = entries.iter().map(|entry| entry.key.to_string()).collect();
