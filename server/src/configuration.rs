@@ -7,7 +7,7 @@ use holdfast_proto::{NodeId, NodeName};
 use holdfast_seal::Protector;
 use serde::{Deserialize, Serialize};
 
-use crate::{etcd::is_loopback, identity::authority::host_of};
+use crate::{backup::BackupSettings, etcd::is_loopback, identity::authority::host_of};
 
 /// The settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct NodeConfiguration {
     pub worker_threads: Option<usize>,
     /// How consensus keeps time.
     pub timing: Timing,
+    /// When backups are made, and how many are kept.
+    pub backup: BackupSettings,
     /// An archive is written, and the log cut, after this many bytes of log. Default 64 MiB; less
     /// means more frequent archives and a shorter start.
     pub archive_after_bytes: u64,
@@ -114,6 +116,7 @@ impl NodeConfiguration {
             key_protector: Protector::File,
             worker_threads: None,
             timing: Timing::default(),
+            backup: BackupSettings::default(),
             archive_after_bytes: DEFAULT_ARCHIVE_AFTER_BYTES,
         }
     }
@@ -222,6 +225,13 @@ impl NodeConfiguration {
                 "at least 1, or leave it out for one a core",
             );
         }
+        if self.backup.keep == 0 {
+            return refuse(
+                "backup.keep",
+                &0,
+                "at least 1; for none at all set every_seconds = 0",
+            );
+        }
         if self.archive_after_bytes < MIN_ARCHIVE_AFTER_BYTES {
             return refuse(
                 "archive_after_bytes",
@@ -294,6 +304,8 @@ struct NodeFile {
     archive_after_bytes: u64,
     #[serde(default)]
     timing: Timing,
+    #[serde(default)]
+    backup: BackupSettings,
 }
 
 impl NodeFile {
@@ -325,6 +337,7 @@ impl NodeFile {
             },
             worker_threads: self.worker_threads,
             timing: self.timing,
+            backup: self.backup,
             archive_after_bytes: self.archive_after_bytes,
         };
         configuration.check()?;
@@ -365,6 +378,7 @@ impl From<&NodeConfiguration> for NodeFile {
             worker_threads: configuration.worker_threads,
             archive_after_bytes: configuration.archive_after_bytes,
             timing: configuration.timing,
+            backup: configuration.backup.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! tls/                ca.crt, ca.key, node.crt, node.key; keys with mode 0600
 //! context/            the first operator context (where `kvd init` ran)
 //! keyring/            node.key, which opens the keyring of the cluster
+//! backups/            backups that this node made, unless node.toml names another folder
 //! data/               node (whose data this is), started, fenced (with the reason, if it is), and
 //!                     the store's log/, archive/, past/
 //! ```
@@ -28,12 +29,13 @@ use std::{
 
 pub use error::DirError;
 pub use making::{Maker, Papers, UnfinishedDir};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use holdfast_seal::{self as seal, Protector};
 
 pub use crate::keyring::file::{KeyUnlock, NodeKeyFileError};
 use crate::{
+    backup::Signer,
     configuration::{ConfigurationError, NodeConfiguration},
     identity::{AuthorityError, CertificateAuthority, KeyError, NodeKey, authority::to_pem},
     keyring,
@@ -122,6 +124,28 @@ impl NodeDir {
     /// Where the node keeps its audit log.
     pub(crate) fn audit(&self) -> PathBuf {
         self.path.join(AUDIT)
+    }
+
+    /// Where the node keeps its backups.
+    pub(crate) fn backups(&self) -> PathBuf {
+        let folder = self.configuration.backup.folder.clone();
+        folder.map_or_else(|| self.path.join(BACKUPS), |folder| self.path.join(folder))
+    }
+
+    /// What signs the node's backups.
+    pub(crate) fn signer(&self) -> Result<Signer, DirError> {
+        let tls = self.path.join(TLS);
+        let read = |name| -> Result<CertificateDer<'static>, DirError> {
+            let pem = files::read(&tls.join(name))?;
+            let read = CertificateDer::from_pem_slice(pem.as_bytes());
+            let read = read.map_err(|error| AuthorityError::Certificate(error.to_string()));
+            read.map_err(|error| self.authority_error(error))
+        };
+        Ok(Signer {
+            key: self.node_key()?,
+            certificate: read(NODE_CERTIFICATE)?,
+            authority: read(CA_CERTIFICATE)?,
+        })
     }
 
     /// The operator context that `kvd init` wrote, if it ran here.
@@ -404,6 +428,7 @@ const NODE_KEY: &str = "node.key";
 const CONTEXT: &str = "context";
 const AUDIT: &str = "audit";
 const KEYRING: &str = "keyring";
+const BACKUPS: &str = "backups";
 const DATA: &str = "data";
 const DATA_MARK: &str = "node";
 const STARTED: &str = "started";

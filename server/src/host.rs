@@ -15,6 +15,7 @@ use tonic::Status;
 
 use crate::{
     audit::Audit,
+    backup::Backups,
     clocks::Clocks,
     deadline,
     fence::Fence,
@@ -41,6 +42,7 @@ pub(crate) struct Host {
     pub(crate) keys: Keys,
     /// Where reveals and admin acts are recorded before they are done.
     pub(crate) audit: Audit,
+    pub(crate) backups: Arc<Backups>,
     /// Empty on a learner, until it is promoted, and on a witness: they are not trusted with it.
     pub(crate) authority: OnceLock<CertificateAuthority>,
     /// Whether it only votes: it holds no keys and serves no clients.

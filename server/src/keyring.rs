@@ -160,7 +160,7 @@ pub(crate) fn lineage(state: &State) -> Option<Lineage> {
 }
 
 /// An epoch as `seal` reads it.
-fn record(epoch: &EpochInfo) -> Option<EpochRecord<'_>> {
+pub(crate) fn record(epoch: &EpochInfo) -> Option<EpochRecord<'_>> {
     Some(EpochRecord {
         epoch: Epoch::new(epoch.epoch)?,
         check: Check::from_bytes(<[u8; 32]>::try_from(&*epoch.check).ok()?),

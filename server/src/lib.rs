@@ -21,6 +21,7 @@
 //! Absent: consensus (`holdfast-raft`), the meaning of a command (`holdfast-core`), files of the
 //! store (`holdfast-disk`).
 
+pub mod backup;
 pub mod command;
 pub mod configuration;
 pub mod demo;
@@ -34,6 +35,7 @@ mod keyring;
 pub mod node;
 pub mod observe;
 pub mod operator;
+pub mod restore;
 pub mod run;
 mod secrets;
 pub mod status;

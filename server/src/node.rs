@@ -22,6 +22,7 @@ use self::serving::Serving;
 pub(crate) use self::serving::report as report_health;
 use crate::{
     audit::{self, Audit},
+    backup::{self, Backups},
     clocks::{self, Clocks},
     configuration::NodeConfiguration,
     dir::{DirError, NodeDir},
@@ -123,6 +124,8 @@ impl Node {
             ..ReplicaOptions::new(configuration.id, dir.data(), dial.clone())
         })
         .await?;
+        let dir = Arc::new(dir);
+        let backups = Arc::new(Backups::new(dir.clone()));
         let clock = clocks.clock();
         let audit = Audit::start(dir.audit(), configuration.id, move || clock.wall_ms())
             .map_err(|error| StartError::Services(error.to_string()))?;
@@ -140,6 +143,7 @@ impl Node {
             audit,
             is_witness: configuration.witness,
             authority: authority.map(OnceLock::from).unwrap_or_default(),
+            backups: backups.clone(),
             etcd: etcd
                 .as_ref()
                 .map_or_else(String::new, |(_, address)| configuration.etcd_url(*address))
@@ -174,7 +178,7 @@ impl Node {
         duties.spawn(membership::run(host.clone()));
         duties.spawn(clocks::run(host.clone()));
         duties.spawn(keyring::run(host.clone()));
-        let dir = Arc::new(dir);
+        duties.spawn(backup::run(host.clone(), backups));
         duties.spawn(divergence::run(host.clone(), dir.clone()));
         let founding = tokio::spawn(founding::run(
             host.clone(),

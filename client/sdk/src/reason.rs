@@ -178,16 +178,31 @@ fn connection_failure(status: &Status) -> Option<Verdict> {
     never_connected.then_some(Verdict::RetryUntouched)
 }
 
-/// Whether this is TLS saying no: our verifier's answer to them, or their alert to us.
-fn tls_failure(error: &(dyn std::error::Error + 'static)) -> bool {
-    let tls = error
+/// What TLS says, if it is TLS that speaks.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    error
         .downcast_ref::<std::io::Error>()
         .and_then(|error| error.get_ref())
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .or_else(|| error.downcast_ref::<rustls::Error>());
+        .or_else(|| error.downcast_ref::<rustls::Error>())
+}
+
+/// Whether the server has a certificate, and one that another authority than the context's gave out.
+fn of_another_authority(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::{CertificateError, Error};
+    matches!(
+        tls_error(error),
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature
+        ))
+    )
+}
+
+/// Whether this is TLS saying no: our verifier's answer to them, or their alert to us.
+fn tls_failure(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::Error;
     matches!(
-        tls,
+        tls_error(error),
         Some(
             Error::InvalidCertificate(_)
                 | Error::AlertReceived(_)
@@ -215,10 +230,17 @@ pub(crate) fn describe(status: &Status) -> String {
             text.push_str(": ");
             text.push_str(&cause);
         }
+        if of_another_authority(error) && !text.ends_with(ANOTHER_AUTHORITY) {
+            text.push_str(ANOTHER_AUTHORITY);
+        }
         source = error.source();
     }
     text
 }
+
+/// What to do when the server is of another cluster, by its certificate.
+const ANOTHER_AUTHORITY: &str = "; the server belongs to another cluster than the context: if the \
+     cluster was restored from a backup, use the context that `kvd restore` wrote";
 
 /// The revision that a refusal found, where it names one.
 pub(crate) fn found(status: &Status) -> Option<Revision> {

@@ -35,6 +35,7 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
             "the past is {past}; reads of older versions wait for it"
         ));
     }
+    problems.extend(host.backups.problem());
     v1::StatusResponse {
         header: host.header(state.revision()),
         leader: replica.leader.map_or(0, |leader| leader.0),

@@ -80,7 +80,8 @@ fn options(mode: Mode) -> OpenOptions {
     options
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Makes a rename in a folder outlast a power cut.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(path)?.sync_all()?;
     }

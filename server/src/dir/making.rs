@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CA_CERTIFICATE, CA_KEY, CONFIGURATION, CONTEXT, DATA, DATA_MARK, DirError, DirLock, Found,
-    KeyUnlock, NODE_CERTIFICATE, NODE_KEY, NodeDir, TLS, data_mark, files, foreign, inspect,
-    read_configuration,
+    KEYRING, KeyUnlock, NODE_CERTIFICATE, NODE_KEY, NodeDir, TLS, data_mark, files, foreign,
+    inspect, read_configuration,
 };
 use crate::{
     configuration::NodeConfiguration,
@@ -32,6 +32,8 @@ pub enum Maker {
     Init,
     /// `kvd join`: a new node of a cluster.
     Join,
+    /// `kvd restore`: a new cluster of one, out of a backup.
+    Restore,
 }
 
 /// A folder that is becoming a node's, locked for this process.
@@ -121,6 +123,24 @@ impl UnfinishedDir {
             })
     }
 
+    /// An empty folder for the first archive of its store.
+    pub(crate) fn data(&self) -> Result<PathBuf, DirError> {
+        let data = self.path.join(DATA);
+        match std::fs::remove_dir_all(&data) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(files::failed("could not empty", &data)(error));
+            }
+            _ => {}
+        }
+        files::create_private_folder(&data)?;
+        Ok(data)
+    }
+
+    /// Keeps the key that opens the keyring, protected by its file's mode.
+    pub(crate) fn keep_node_key(&self, key: &holdfast_seal::NodeKey) -> Result<(), DirError> {
+        crate::keyring::file::keep(&self.path.join(KEYRING), key)
+    }
+
     /// Where an operator context goes.
     pub fn context(&self) -> PathBuf {
         self.path.join(CONTEXT)
@@ -165,6 +185,7 @@ impl fmt::Display for Maker {
         f.write_str(match self {
             Self::Init => "init",
             Self::Join => "join",
+            Self::Restore => "restore",
         })
     }
 }

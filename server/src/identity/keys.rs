@@ -66,6 +66,11 @@ impl NodeKey {
         Zeroizing::new(self.pair.serialize_der())
     }
 
+    /// Signs a message: ECDSA with SHA-256, DER.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        rcgen::SigningKey::sign(&self.pair, message).map_err(unusable)
+    }
+
     /// For rustls.
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.pair.serialize_der().into())

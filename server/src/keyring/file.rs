@@ -3,7 +3,10 @@
 //! `node.toml` says which protector it has to be (`key_protector`), and the file says which it is. If
 //! they differ nothing is opened: a key that lost its protection is not taken for one that has it.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use holdfast_seal::{
     NodeKey, NodeKeyError, OsRandom, PassphraseCost, Protect, Protector, SecretBytes, Unlock,
@@ -116,6 +119,16 @@ pub(crate) fn open_or_make(
         }
         Err(source) => Err(files::failed("could not read", &path)(source).into()),
     }
+}
+
+/// Keeps a node key in a folder that is being made, protected by its file's mode alone.
+pub(crate) fn keep(folder: &Path, key: &NodeKey) -> Result<(), DirError> {
+    let path = folder.join(NODE_KEY);
+    let file = key
+        .protect(&mut OsRandom, &Protect::File)
+        .map_err(|error| files::failed("could not protect", &path)(io::Error::other(error)))?;
+    files::create_private_folder(folder)?;
+    files::write_atomically(&path, file.expose(), Mode::Private)
 }
 
 /// Gets what opens the node key of a folder, from where the operator keeps it: for a passphrase

@@ -3,7 +3,7 @@
 //! Kept: every key with its history, retention, leases (their holders are gone, so they run out after
 //! one more time to live, and with them the locks), the heads of audit logs. Taken away: tokens, and the
 //! sessions of clients that cannot come back. The old members stay listed as removed, so that their
-//! ids are never used again.
+//! ids are never used again, and hold no keys any more.
 //!
 //! Invariants: (1) no revision that the old cluster may have given out is given out again:
 //! [`REVISIONS_LEFT_OUT`] lie between. (2) Everything up to the new revision is compacted, so a
@@ -63,6 +63,7 @@ impl State {
             .map(|member| Member::clone(member))
             .collect();
         for member in present {
+            self.keyring.drop_member(member.id);
             self.members.set(Member {
                 removed: true,
                 ..member

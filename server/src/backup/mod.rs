@@ -1,0 +1,129 @@
+//! Backups: a whole state with its past in one signed file.
+//!
+//! A backup is an archive (`holdfast-disk`) behind a head that anybody can read and before a signature
+//! of the node that made it; `server/FORMAT.md` has the bytes. Where there is a keyring the archive is in
+//! a sealed stream, which the members' node keys and the recovery shares open. Where there is none,
+//! there are no secrets either, and the file's mode (0600) is all that keeps it.
+//!
+//! Invariants: (1) making one never blocks `apply`: it is written from a clone of the state. (2) A file
+//! under a backup's name is whole: it was synced before it was renamed. (3) Nothing of a backup is used
+//! before its signature was checked over every byte of it. (4) No key and no value is in an error.
+
+mod drill;
+mod folder;
+mod format;
+mod making;
+mod schedule;
+mod settings;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use self::{
+    drill::{Drilled, drill, verify},
+    format::{BackupReader, Lock},
+    settings::BackupSettings,
+    signature::Trust,
+};
+pub(crate) use self::{making::Backups, schedule::run, signature::Signer};
+
+/// Why a backup was not made, or is not to be trusted. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The system refused.
+    #[error("the backup {path} could not be {action}: {source}; nothing half-made was left")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is something else.
+    #[error("{path} is no backup of Holdfast: it does not begin like one")]
+    NotABackup {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by a newer program.
+    #[error(
+        "the backup {path} has format {found}, and this program reads up to {supported}; use the version that wrote it or a later one"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest known here.
+        supported: u32,
+    },
+    /// The end is missing.
+    #[error("the backup {path} was cut off; use another one")]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not hold together.
+    #[error("the backup {path} is damaged ({why}); it was not used, use another one")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not hold.
+        why: String,
+    },
+    /// The signature is not by whom it should be, or something was changed after it was made.
+    #[error("the signature of the backup {path} does not hold: {why}; it was not used")]
+    Signature {
+        /// The file.
+        path: PathBuf,
+        /// What does not hold.
+        why: String,
+    },
+    /// It is sealed, and no key was given.
+    #[error(
+        "the backup {path} is sealed; give the recovery shares, or the key of a node that was a member"
+    )]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The archive in it.
+    #[error(transparent)]
+    Archive(#[from] holdfast_disk::ArchiveError),
+    /// What belongs to the node.
+    #[error(transparent)]
+    Dir(#[from] crate::dir::DirError),
+    /// The replica stopped.
+    #[error("no backup can be made: {0}")]
+    Replica(#[from] holdfast_raft::ArchiveError),
+    /// A thread of the node ended early.
+    #[error("no backup was made or read: {0}")]
+    Thread(String),
+    /// The state of no cluster.
+    #[error("the backup {path} holds the state of no cluster; use another one")]
+    NoCluster {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl BackupError {
+    pub(crate) fn io(path: &std::path::Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            action,
+            source,
+        }
+    }
+
+    pub(crate) fn damaged(path: &std::path::Path, why: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            why: why.into(),
+        }
+    }
+}
