@@ -1,5 +1,6 @@
 //! Whole-cluster suites, the fault harness, the history checker and the benches.
 pub mod checker;
+pub mod escrow;
 pub mod etcd;
 pub mod harness;
 pub mod history;

@@ -84,7 +84,11 @@ pub enum NodeKeyError {
     #[error("the node key is damaged; take it from a copy, or let the node join anew")]
     Damaged,
     /// The passphrase or the credential is another, or the file was changed.
-    #[error("the node key does not open: the {protector} is another one, or the file was changed")]
+    #[error(
+        "the node key does not open: the {} is another one than it was protected with, or the file \
+         was changed; give the right one, or put the file back from a copy",
+        .protector.opened_by()
+    )]
     NotOpened {
         /// What it is protected by.
         protector: Protector,

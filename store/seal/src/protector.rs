@@ -38,6 +38,15 @@ impl Protector {
         }
     }
 
+    /// What opens it, in the words of an error.
+    pub fn opened_by(self) -> &'static str {
+        match self {
+            Self::File => "key in the file",
+            Self::Passphrase => "passphrase",
+            Self::SystemdCredential => "systemd credential",
+        }
+    }
+
     /// The other direction of [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL

@@ -31,6 +31,8 @@ pub struct ClusterOptions {
     pub settings: Vec<(&'static str, String)>,
     /// Environment of every node.
     pub environment: Vec<(&'static str, String)>,
+    /// How each node's key is kept on its disk, by place; `file` where nothing is said.
+    pub key_protectors: Vec<&'static str>,
     /// For what the network does by chance.
     pub seed: u64,
     /// Where its folder is made; none: where temporary folders are.
@@ -57,6 +59,7 @@ impl Default for ClusterOptions {
             etcd: false,
             settings: Vec::new(),
             environment: Vec::new(),
+            key_protectors: Vec::new(),
             seed: 0,
             parent: None,
         }
@@ -397,6 +400,9 @@ impl Cluster {
             .arg(&node.dir)
             .args(["--name", &node.name, "--listen", &node.listen])
             .args(["--advertise", &node.advertise, "--http", &node.http]);
+        if let Some(protector) = self.options.key_protectors.get(place) {
+            command.args(["--key-protector", protector]);
+        }
         if self.options.etcd {
             command.args(["--etcd-listen", &node.etcd[0]]);
         }
