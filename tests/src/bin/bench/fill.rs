@@ -9,6 +9,11 @@ pub(crate) fn key(number: u64) -> String {
     format!("bench/{number:08}")
 }
 
+/// The key of a secret's number.
+pub(crate) fn secret(number: u64) -> String {
+    format!("secret/{number:08}")
+}
+
 /// A value of so many bytes, which does not compress.
 pub(crate) fn value(bytes: usize) -> Value {
     let mut value = vec![0; bytes];

@@ -10,6 +10,7 @@ mod growth;
 mod memory;
 mod mirror;
 mod report;
+mod secrets;
 mod throughput;
 mod watching;
 
@@ -59,6 +60,8 @@ enum Bench {
     Restart,
     /// Delivery to 100 watchers.
     Fanout,
+    /// Secrets beside plain values, and the rewrap of a rotation.
+    Secrets,
     /// Throughput and memory as the keys grow.
     Growth,
     /// Everything.
@@ -108,6 +111,9 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<(
     }
     if wants(Bench::Fanout) {
         watching::measure(report, arguments.rounds * 10).await?;
+    }
+    if wants(Bench::Secrets) {
+        secrets::measure(report, arguments.seconds).await?;
     }
     if wants(Bench::Growth) {
         growth::measure(report, arguments.seconds, arguments.keys).await?;

@@ -120,6 +120,10 @@ pub(crate) enum Request {
     Put { keys: u64, bytes: usize },
     /// A get of a key that is there.
     Get(Consistency),
+    /// A put of a secret.
+    PutSecret,
+    /// The plaintext of a secret that is there.
+    Reveal,
 }
 
 impl Request {
@@ -139,6 +143,15 @@ impl Request {
                     .get_with(key.as_str(), options)
                     .await
                     .is_ok_and(|found| found.is_some())
+            }
+            Self::PutSecret => {
+                let key = fill::secret(rand::rng().random_range(0..KEYS));
+                let secret = vec![0x5e; 64];
+                client.secrets().put(key.as_str(), secret).await.is_ok()
+            }
+            Self::Reveal => {
+                let key = fill::secret(rand::rng().random_range(0..KEYS));
+                client.secrets().reveal(key.as_str()).await.is_ok()
             }
         }
     }
@@ -196,5 +209,6 @@ pub(crate) async fn run(
     Ok(figures)
 }
 
-const KEYS: u64 = 1_000;
+/// How many keys there are.
+pub(crate) const KEYS: u64 = 1_000;
 const WARM_UP: Duration = Duration::from_secs(2);
