@@ -62,6 +62,7 @@ impl Kv for KvService {
                 previous: request.previous,
                 keep_value: request.keep_value,
                 keep_lease: request.keep_lease,
+                replace_secret: request.replace_secret,
                 seal: None,
             }),
             expected: request.expected,

@@ -50,6 +50,7 @@ mod convert;
 mod deadline;
 mod divergence;
 mod duties;
+mod envelopes;
 mod etcd;
 mod fence;
 mod host;

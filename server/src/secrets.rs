@@ -4,27 +4,25 @@
 //! that it will make and for the newest epoch; `apply` refuses it if either moved on meanwhile, and
 //! it is sealed again. A reveal is recorded in the audit log before it is answered.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use holdfast_core::{Located, Refusal, VersionId};
+use holdfast_core::{Located, VersionId};
 use holdfast_proto::{
     Key, Revision, Value,
     log::v1::{self as log, command::Body, reply},
     v1::{self, secrets_server::Secrets},
 };
-use holdfast_seal::{Context, Keyring, Kind, OsRandom, SecretBytes, envelope};
+use holdfast_seal::{SecretBytes, envelope};
 use tonic::{Request, Response, Status};
 
 use crate::{
     audit::{CERTIFICATE, Entry},
     author, convert, deadline,
+    envelopes::{self, OPENS_SOON},
     host::{Host, Proposal},
     keyring::pause,
     kv::past,
-    status::{self, Reason, invalid},
+    status::{Reason, invalid},
 };
 
 /// Serves `Secrets`.
@@ -59,7 +57,8 @@ impl Secrets for SecretsService {
         let patience = deadline.min(Instant::now() + OPENS_SOON);
         let mut is_fresh = false;
         loop {
-            let (version, sealed, epoch) = match self.seal(&key, &plaintext) {
+            let state = self.host.replica.store().view();
+            let sealed = match envelopes::seal(&self.host.keys, &state, &key, &plaintext) {
                 Ok(sealed) => sealed,
                 Err(status) if Reason::KeyringClosed.is_of(&status) => {
                     pause(patience, status).await?;
@@ -73,17 +72,12 @@ impl Secrets for SecretsService {
                 }
                 Err(status) => return Err(status),
             };
+            drop(state);
+            let version = sealed.seal.as_ref().map_or(0, |seal| seal.version);
             let put = log::Put {
                 put: Some(v1::PutOperation {
-                    key: key.to_bytes(),
-                    value: Some(Value::Sealed(sealed.payload.into()).into()),
                     lease: request.lease,
-                    seal: Some(v1::Seal {
-                        version,
-                        epoch,
-                        wrap: sealed.wrap.into(),
-                    }),
-                    ..v1::PutOperation::default()
+                    ..sealed
                 }),
                 expected: request.expected,
             };
@@ -188,32 +182,6 @@ impl Secrets for SecretsService {
 }
 
 impl SecretsService {
-    /// Seals for what the key and the keyring are now: the version, the envelope, the epoch.
-    fn seal(
-        &self,
-        key: &Key,
-        plaintext: &SecretBytes,
-    ) -> Result<(u64, holdfast_seal::Sealed, u64), Status> {
-        let (version, keyring) = self.host.read(|state| {
-            state
-                .check_keyring()
-                .map_err(|refusal: Refusal| status::refused(&refusal))?;
-            let version = state
-                .get(key.as_bytes())
-                .map_or(1, |entry| entry.version + 1);
-            Ok::<(u64, Arc<Keyring>), Status>((version, self.host.keys.opened(state)?))
-        })?;
-        let context = Context {
-            key: key.as_bytes(),
-            version,
-            kind: Kind::Secret,
-        };
-        let newest = keyring.newest();
-        let sealed =
-            envelope::seal(&mut OsRandom, newest, &context, plaintext.expose()).map_err(invalid)?;
-        Ok((version, sealed, newest.epoch().number()))
-    }
-
     /// The version of a secret that was current at a revision; 0: the current one.
     fn find(&self, key: &Key, revision: u64) -> Result<(VersionId, v1::Entry), Status> {
         let state = self.host.replica.store().view();
@@ -246,6 +214,11 @@ impl SecretsService {
         Ok((id, meta.to_wire(key)))
     }
 
+    fn open(&self, id: &VersionId, version: u64, payload: &[u8]) -> Result<SecretBytes, Status> {
+        let state = self.host.replica.store().view();
+        envelopes::open(&self.host.keys, &state, id, version, payload)
+    }
+
     async fn payload(&self, id: &VersionId) -> Result<bytes::Bytes, Status> {
         let located = self.host.read(|state| state.locate(id));
         let value = match located {
@@ -266,36 +239,9 @@ impl SecretsService {
             _ => Err(invalid("this is no secret")),
         }
     }
-
-    fn open(&self, id: &VersionId, version: u64, payload: &[u8]) -> Result<SecretBytes, Status> {
-        let (wrap, keyring) = self.host.read(|state| {
-            let wrap = state.wrap(id.key.as_bytes(), id.revision).cloned();
-            self.host.keys.opened(state).map(|keyring| (wrap, keyring))
-        })?;
-        let wrap = wrap.ok_or_else(|| {
-            Reason::Destroyed.status(format!(
-                "version {} of {} was destroyed: its data key is gone, and nothing opens it",
-                id.revision, id.key
-            ))
-        })?;
-        let context = Context {
-            key: id.key.as_bytes(),
-            version,
-            kind: Kind::Secret,
-        };
-        envelope::open(&keyring, &context, payload, &wrap.wrap).map_err(|error| {
-            tracing::error!(version = %id, %error, "a secret does not open");
-            Reason::SecretDamaged.status(format!(
-                "version {} of {} does not open: {error}",
-                id.revision, id.key
-            ))
-        })
-    }
 }
 
 const REVEAL: &str = "holdfast.v1.Secrets/Reveal";
-/// A new epoch opens within a moment. A node that does not open it sends its callers on.
-const OPENS_SOON: Duration = Duration::from_secs(1);
 
 // What may be sealed fits where it goes.
 const _: () = assert!(

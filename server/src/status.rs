@@ -61,6 +61,7 @@ pub enum Reason {
     NoAuthority,
     Witness,
     Reseal,
+    IsSecret,
     NoKeyring,
     KeyringClosed,
     Destroyed,
@@ -117,6 +118,7 @@ impl Reason {
             Self::NoAuthority => ("no_authority", Code::Unavailable),
             Self::Witness => ("witness", Code::Unavailable),
             Self::Reseal => ("reseal", Code::Aborted),
+            Self::IsSecret => ("is_secret", Code::FailedPrecondition),
             Self::NoKeyring => ("no_keyring", Code::FailedPrecondition),
             Self::KeyringClosed => ("keyring_closed", Code::Unavailable),
             Self::Destroyed => ("destroyed", Code::FailedPrecondition),
@@ -167,6 +169,7 @@ impl From<refusal::Reason> for Reason {
             Refused::Reseal => Self::Reseal,
             Refused::NoKeyring => Self::NoKeyring,
             Refused::NotAllowed => Self::NotAllowed,
+            Refused::IsSecret => Self::IsSecret,
         }
     }
 }

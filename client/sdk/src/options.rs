@@ -105,6 +105,9 @@ pub struct PutOptions {
     pub note: String,
     /// Return what was there.
     pub previous: bool,
+    /// Also where the key is a secret. The value will be there for all to read, and so will be that
+    /// the key is no secret any more.
+    pub replace_secret: bool,
 }
 
 /// How to delete.

@@ -76,6 +76,8 @@ reasons! {
     TooMany = "too_many",
     /// The server belongs to another cluster.
     WrongCluster = "wrong_cluster",
+    /// The key is a secret, and the value is a plain one; see [`crate::PutOptions::replace_secret`].
+    IsSecret = "is_secret",
     /// There is no keyring yet, or its recovery shares were not shown to work: no secret is taken.
     NoKeyring = "no_keyring",
     /// The server does not open the keyring, or not yet. Another one may.

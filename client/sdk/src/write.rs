@@ -99,6 +99,7 @@ impl Client {
             previous: options.previous,
             keep_value: false,
             keep_lease: options.keep_lease,
+            replace_secret: options.replace_secret,
         };
         let answer = self
             .call(self.writing(), |attempt| {

@@ -150,6 +150,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         Reason::FutureRevision => future_revision(),
         Reason::StateFull => no_space(),
         Reason::TooLarge => too_large(),
+        Reason::IsSecret => permission_denied(),
         Reason::TooMany | Reason::TooManySessions => too_many_requests(),
         _ => Status::new(Code::InvalidArgument, &*refusal.message),
     }

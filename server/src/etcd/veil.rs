@@ -1,8 +1,8 @@
 //! Secrets are not there for etcd's clients: reads, counts and watches pass over them, and what
 //! would touch one is refused as what the caller has no permission for.
 //!
-//! Whether a request touches a secret is looked at before it is proposed. A secret that is put at
-//! the very same key in that moment may then be replaced; it is never shown.
+//! Whether a request touches a secret is looked at before it is proposed. One that is put at the
+//! very same key in that moment is not replaced either: applying the put refuses that.
 
 use bytes::Bytes;
 use holdfast_core::{Entry, State};

@@ -1,14 +1,14 @@
 //! Rollback: keys go back to what they were, as one new revision.
 //!
 //! The plan is made from a view of the state and proposed as one transaction that holds only if
-//! nothing in the range was written since; if something was, the plan is made anew.
+//! nothing in the range was written since; if something was, the plan is made anew. A secret comes
+//! back sealed for the version that it becomes; nobody is shown it.
 
 use std::{sync::Arc, time::Instant};
 
-use holdfast_core::State;
-use holdfast_disk::Store;
+use holdfast_core::{AtRevision, State, VersionId};
 use holdfast_proto::{
-    KeyRange, Revision, limits,
+    KeyRange, Revision, Value, limits,
     log::v1::{command::Body, reply},
     v1::{self, operation::Operation as Kind},
 };
@@ -17,7 +17,9 @@ use tonic::Status;
 use super::{past, unexpected};
 use crate::{
     convert,
+    envelopes::{self, OPENS_SOON},
     host::{Host, Proposal},
+    keyring::pause,
     status::{Reason, invalid},
 };
 
@@ -39,13 +41,19 @@ pub(super) async fn rollback(
     // The caller's request id belongs to the first try alone: a repeat of the call gets that try's
     // answer if it was applied. Later tries need none, because each holds only on its own view.
     let mut id = request.request;
+    let patience = deadline.min(Instant::now() + OPENS_SOON);
     loop {
         host.barrier(deadline).await?;
         let state = host.replica.store().view();
-        let store = host.replica.store().clone();
-        let (planned, at) = (range.clone(), state.revision());
-        let operations =
-            past::on_blocking_thread(move || plan(&state, &store, &planned, to)).await?;
+        let (planner, planned, at) = (host.clone(), range.clone(), state.revision());
+        let planned = past::on_blocking_thread(move || plan(&planner, &state, &planned, to)).await;
+        let operations = match planned {
+            Err(status) if Reason::KeyringClosed.is_of(&status) => {
+                pause(patience, status).await?;
+                continue;
+            }
+            planned => planned?,
+        };
         if operations.is_empty() && id.is_none() {
             return Ok(v1::RollbackResponse {
                 header: host.header_now(),
@@ -54,7 +62,7 @@ pub(super) async fn rollback(
             });
         }
         let proposal = Proposal {
-            request: id.take(),
+            request: id.clone(),
             author: author.clone(),
             note: note.clone(),
             body: Body::Transact(v1::Transaction {
@@ -63,7 +71,16 @@ pub(super) async fn rollback(
                 otherwise: Vec::new(),
             }),
         };
-        let reply = host.propose(proposal, deadline).await?.into_wire();
+        let reply = match host.propose(proposal, deadline).await {
+            // A new epoch began, or a secret was written, since it was sealed. Nothing is remembered
+            // of such a try.
+            Err(status) if Reason::Reseal.is_of(&status) => {
+                pause(deadline, status).await?;
+                continue;
+            }
+            reply => reply?.into_wire(),
+        };
+        id = None;
         let Some(reply::Body::Transact(result)) = reply.body else {
             return Err(unexpected());
         };
@@ -86,8 +103,8 @@ pub(super) async fn rollback(
 
 /// What brings the range back to `to`.
 fn plan(
+    host: &Host,
     state: &State,
-    store: &Store,
     range: &KeyRange,
     to: Revision,
 ) -> Result<Vec<v1::Operation>, Status> {
@@ -109,10 +126,8 @@ fn plan(
             let kind = match difference.before {
                 // A lease of back then may be gone: the value returns without it.
                 Some(then) => Kind::Put(v1::PutOperation {
-                    key: difference.key.to_bytes(),
-                    value: Some(past::value_of(store, &then)?.into()),
                     keep_lease: difference.after.is_some(),
-                    ..v1::PutOperation::default()
+                    ..again(host, state, &then)?
                 }),
                 None => Kind::Delete(v1::DeleteOperation {
                     range: Some(KeyRange::single(&difference.key).into()),
@@ -124,6 +139,28 @@ fn plan(
             })
         })
         .collect()
+}
+
+/// Puts an older version again.
+fn again(host: &Host, state: &State, then: &AtRevision) -> Result<v1::PutOperation, Status> {
+    let payload = match past::value_of(host.replica.store(), then)? {
+        Value::Sealed(payload) => payload,
+        value => {
+            return Ok(v1::PutOperation {
+                key: then.key.to_bytes(),
+                value: Some(value.into()),
+                // It was there for all to read before.
+                replace_secret: true,
+                ..v1::PutOperation::default()
+            });
+        }
+    };
+    let id = VersionId {
+        key: then.key.clone(),
+        revision: then.meta.revision,
+    };
+    let plaintext = envelopes::open(&host.keys, state, &id, then.meta.version, &payload)?;
+    envelopes::seal(&host.keys, state, &then.key, &plaintext)
 }
 
 /// Holds while no key of the range was put after `revision`.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use holdfast_client::{Client, NewRecovery, RangeOptions};
+use holdfast_client::{
+    Client, NewRecovery, PutOptions, RangeOptions, Reason, SecretWritten, WriteError,
+};
 use holdfast_proto::{
     KeyRange, Value,
     etcd::etcdserverpb::{
@@ -54,6 +56,11 @@ async fn prove_shares(client: &Client, mut shares: Vec<Share>) {
         .verify_recovery(asked.challenge, proof)
         .await
         .unwrap();
+}
+
+async fn put_secret(client: &Client, key: &str, secret: &str) -> SecretWritten {
+    let secrets = client.secrets();
+    secrets.put(key, secret.to_owned()).await.unwrap()
 }
 
 async fn with_keyring(nodes: &Nodes) -> Client {
@@ -171,6 +178,72 @@ async fn a_secret_is_seen_but_not_read_by_any_other_request() {
         Some(Value::Sealed(bytes::Bytes::new()))
     );
     assert_eq!(revealed(&nodes.all[0], "db/password").await, b"hunter3");
+    nodes.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_plain_value_replaces_a_secret_only_if_that_is_said() {
+    let nodes = Nodes::one().await;
+    let client = with_keyring(&nodes).await;
+    put_secret(&client, "db/password", "hunter2").await;
+    let refused = client.put("db/password", "plain").await.unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            WriteError::Refused {
+                reason: Reason::IsSecret,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(revealed(&nodes.all[0], "db/password").await, b"hunter2");
+    let options = PutOptions {
+        replace_secret: true,
+        ..PutOptions::default()
+    };
+    let put = client.put_with("db/password", "plain", options);
+    put.await.unwrap();
+    let entry = client.get("db/password").await.unwrap().unwrap().entry;
+    assert_eq!(entry.value, Some("plain".into()));
+    nodes.shutdown().await;
+}
+
+/// Beside plain values, over several versions, a deletion and a rotation; and not where a version
+/// that would come back was destroyed.
+#[tokio::test]
+async fn a_rollback_seals_secrets_again() {
+    let nodes = Nodes::one().await;
+    let client = with_keyring(&nodes).await;
+    put_secret(&client, "db/password", "hunter1").await;
+    put_secret(&client, "db/token", "t1").await;
+    let then = client.put("db/host", "db-1").await.unwrap().revision;
+    let second = put_secret(&client, "db/password", "hunter2").await;
+    client.put("db/host", "db-2").await.unwrap();
+    client.delete("db/token").await.unwrap();
+    client.keyring().rotate("a test").await.unwrap();
+
+    let range = KeyRange::prefix("db/");
+    let back = client.rollback(range.clone(), then, "").await.unwrap();
+    assert_eq!(back.changed, 3);
+    assert_eq!(revealed(&nodes.all[0], "db/password").await, b"hunter1");
+    assert_eq!(revealed(&nodes.all[0], "db/token").await, b"t1");
+    let host = client.get("db/host").await.unwrap().unwrap().entry;
+    assert_eq!(host.value, Some("db-1".into()));
+    let page = client.get("db/password").await.unwrap().unwrap().entry;
+    assert_eq!((page.version, page.is_secret()), (3, true));
+
+    let options = holdfast_client::DestroyOptions {
+        revision: Some(second.revision),
+        ..Default::default()
+    };
+    let secrets = client.secrets();
+    let destroyed = secrets.destroy("db/password", options);
+    assert_eq!(destroyed.await.unwrap(), 1);
+    let to = second.revision;
+    let refused = client.rollback(range, to, "").await.unwrap_err();
+    assert!(refused.to_string().contains("destroyed"), "{refused}");
+    assert_eq!(revealed(&nodes.all[0], "db/password").await, b"hunter1");
     nodes.shutdown().await;
 }
 

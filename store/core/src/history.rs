@@ -1,4 +1,4 @@
-//! History: the versions of one key, the changes that watches missed, differences and rollbacks.
+//! History: the versions of one key, the changes that watches missed, and differences.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -46,7 +46,6 @@ pub mod recent;
 pub mod reply;
 pub mod restore;
 pub mod retention;
-pub mod rollback;
 pub mod row;
 mod session;
 mod state;

@@ -41,6 +41,7 @@ pub fn contend(name: &Key, lease: LeaseId, value: Value) -> Result<Transaction, 
         then: vec![Operation::Put(PutOperation {
             key,
             seal: None,
+            replaces_secret: false,
             value: Some(value),
             lease: LeaseChoice::Bound(lease),
             previous: false,
@@ -72,6 +73,7 @@ pub fn proclaim(
         then: vec![Operation::Put(PutOperation {
             key,
             seal: None,
+            replaces_secret: false,
             value: Some(value),
             lease: LeaseChoice::Keep,
             previous: false,

@@ -96,6 +96,8 @@ pub struct PutOperation {
     pub value: Option<Value>,
     /// Of a sealed value, and of no other: what it was sealed for.
     pub seal: Option<Seal>,
+    /// A plain value may take the place of a secret.
+    pub replaces_secret: bool,
     /// The lease it lives under.
     pub lease: LeaseChoice,
     /// Answer what was there before.
@@ -164,6 +166,7 @@ impl PutOperation {
             key,
             value: Some(value),
             seal: None,
+            replaces_secret: false,
             lease: LeaseChoice::Unbound,
             previous: false,
         }

@@ -153,14 +153,22 @@ fn put_entry(
             Some(id)
         }
     };
+    let is_secret = current.is_some_and(|entry| entry.value.kind() == ValueKind::Sealed);
     let (value, digest) = match put.value {
+        Some(value) if is_secret && !put.replaces_secret && value.kind() != ValueKind::Sealed => {
+            let message = format!(
+                "{key} is a secret, and a plain value in its place is there for all to read; nothing \
+                 was written: put it as a secret, or say that the secret is to be replaced"
+            );
+            return Err(Refusal::new(Reason::IsSecret, message).about(&key));
+        }
         Some(value) => {
             let digest = Digest::of(&value);
             (value, digest)
         }
         None => {
             let current = current.ok_or_else(missing)?;
-            if current.value.kind() == ValueKind::Sealed {
+            if is_secret {
                 let message = format!(
                     "{key} is a secret, sealed for the version that it is; nothing was written: \
                      put the secret again"

@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, path::PathBuf};
 
-use holdfast_client::{Client, Expected, Key, PutOptions, Revision, ValueKind};
+use holdfast_client::{Expected, Key, PutOptions, Reason, Revision, ValueKind, WriteError};
 use serde_json::json;
 
 use super::parse_key;
@@ -56,13 +56,12 @@ impl Put {
         let options = PutOptions {
             expected: self.if_revision.map(expected),
             note: self.note.clone(),
+            replace_secret: self.replace_secret,
             ..PutOptions::default()
         };
         let client = session.connect().await?;
-        if !self.replace_secret {
-            self.expect_no_secret(&client).await?;
-        }
-        let written = client.put_with(self.key.clone(), value, options).await?;
+        let written = client.put_with(self.key.clone(), value, options).await;
+        let written = written.map_err(|error| self.failure(error))?;
         if session.is_json() {
             let mut fields = record::key_fields(&self.key);
             fields.insert("revision".to_owned(), json!(written.revision.get()));
@@ -77,15 +76,17 @@ impl Put {
 
     /// A secret that is put as a plain value is one no more, and stays in the history for all to
     /// read. That is a slip of the hand.
-    async fn expect_no_secret(&self, client: &Client) -> Result<(), Failure> {
-        let found = client.get(self.key.clone()).await?;
-        match found.is_some_and(|found| found.entry.is_secret()) {
-            true => Err(Failure::refused(format!(
+    fn failure(&self, error: WriteError) -> Failure {
+        match error {
+            WriteError::Refused {
+                reason: Reason::IsSecret,
+                ..
+            } => Failure::refused(format!(
                 "{0} is a secret, and a plain value is there for all to read; nothing was written, \
                  use `kvctl secret put {0}`, or add --replace-secret",
                 self.key
-            ))),
-            false => Ok(()),
+            )),
+            error => error.into(),
         }
     }
 

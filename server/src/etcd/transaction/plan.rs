@@ -148,6 +148,7 @@ pub(in crate::etcd) fn put(request: PutRequest) -> v1::PutOperation {
         previous: request.prev_kv,
         keep_value: request.ignore_value,
         keep_lease: request.ignore_lease,
+        replace_secret: false,
         seal: None,
     }
 }

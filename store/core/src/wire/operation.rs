@@ -137,6 +137,7 @@ impl TryFrom<v1::PutOperation> for PutOperation {
             key: parse_key(&wire.key)?,
             value,
             seal: wire.seal.as_ref().map(parse_seal).transpose()?,
+            replaces_secret: wire.replace_secret,
             lease,
             previous: wire.previous,
         })
@@ -236,6 +237,7 @@ impl From<PutOperation> for v1::PutOperation {
             },
             keep_lease: put.lease == LeaseChoice::Keep,
             previous: put.previous,
+            replace_secret: put.replaces_secret,
             seal: put.seal.map(|seal| v1::Seal {
                 version: seal.version,
                 epoch: seal.epoch,

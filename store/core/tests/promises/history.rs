@@ -1,9 +1,6 @@
-//! History, differences, rollbacks and watches.
+//! History, differences and watches.
 
-use holdfast_core::{
-    Body, Changes, Command, Limits, Located, ReplyBody, VersionId,
-    rollback::{Restore, rollback},
-};
+use holdfast_core::{Body, Changes, Command, Limits, Located, VersionId};
 use holdfast_proto::{KeyRange, Revision, Value};
 
 use crate::store::{Store, key, put};
@@ -106,46 +103,6 @@ fn a_difference_names_added_changed_and_removed_keys_and_no_others() {
             ("changed".into(), true, true),
             ("removed".into(), true, false)
         ]
-    );
-}
-
-#[test]
-fn a_rollback_puts_all_keys_back_in_one_revision_or_none() {
-    let mut store = Store::new();
-    store.put("a", "1");
-    store.put("b", "1");
-    store.put("a", "2");
-    store.delete("b");
-    store.put("c", "1");
-    let differences = store
-        .state
-        .diff(&KeyRange::all(), revision(2), revision(5))
-        .unwrap();
-    let restores: Vec<Restore> = differences
-        .into_iter()
-        .map(|one| Restore {
-            now: one.after.map(|at| at.meta.revision),
-            then: one.before.map(|at| match at.value {
-                Located::Here(entry) => entry.value.clone(),
-                Located::Past(_) => panic!("it is recent"),
-            }),
-            lease: None,
-            key: one.key,
-        })
-        .collect();
-    let stale = store.state.clone();
-    store.put("c", "moved on");
-    let refused = store.done(Body::Transact(rollback(restores.clone())));
-    assert!(matches!(refused.reply.body, ReplyBody::Transact(result) if !result.succeeded));
-    store.state = stale;
-    store.done(Body::Transact(rollback(restores)));
-    assert_eq!(store.state.revision(), 6);
-    assert!(
-        store
-            .state
-            .diff(&KeyRange::all(), revision(2), revision(6))
-            .unwrap()
-            .is_empty()
     );
 }
 

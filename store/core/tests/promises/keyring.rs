@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use holdfast_core::{
-    Body, EpochBegin, EpochWrap, Found, MemberWrap, NodeKey, Put, PutOperation, Reason,
-    RecoverySet, ReplyBody, Retention, Role, Seal, State, TokenDigest, VersionId,
+    Body, EpochBegin, EpochWrap, Found, MemberWrap, NodeKey, Operation, Put, PutOperation, Reason,
+    RecoverySet, ReplyBody, Retention, Role, Seal, State, TokenDigest, Transaction, VersionId,
 };
 use holdfast_proto::{NodeId, Revision, Timestamp, Value};
 
@@ -75,6 +75,20 @@ fn seal(name: &str, version: u64, epoch: u64) -> Body {
             }),
             ..PutOperation::new(key(name), Value::Sealed(bytes("payload")))
         },
+        expected: None,
+    })
+}
+
+fn plain_put(name: &str, replaces_secret: bool) -> PutOperation {
+    PutOperation {
+        replaces_secret,
+        ..PutOperation::new(key(name), Value::from("plain"))
+    }
+}
+
+fn plain(name: &str, replaces_secret: bool) -> Body {
+    Body::Put(Put {
+        put: plain_put(name, replaces_secret),
         expected: None,
     })
 }
@@ -192,6 +206,7 @@ fn a_seal_and_a_sealed_value_come_together_or_not_at_all() {
     let keep = PutOperation {
         value: None,
         seal: None,
+        replaces_secret: false,
         ..without
     };
     assert_eq!(run(&mut store, &keep), Reason::Invalid);
@@ -307,7 +322,7 @@ fn a_wrap_goes_with_its_version_and_with_destruction() {
     let mut store = open_store();
     store.done(seal("a", 1, 1));
     store.done(seal("a", 2, 1));
-    store.done(put("a", "plain by now"));
+    store.done(plain("a", true));
     assert_eq!(wraps(&store.state).len(), 2);
     let destroy = |revision| Body::SecretDestroy {
         key: key("a"),
@@ -385,4 +400,26 @@ fn a_wrap_without_its_secret_or_an_epoch_without_its_first_is_a_damaged_archive(
     assert!(without(|_| false).is_ok());
     assert!(without(|row| matches!(row, Row::Entry(_))).is_err());
     assert!(without(|row| matches!(row, Row::Epoch(_))).is_err());
+}
+
+#[test]
+fn a_plain_value_takes_the_place_of_a_secret_only_if_that_is_said() {
+    let mut store = open_store();
+    store.done(seal("a", 1, 1));
+    let in_a_transaction = Body::Transact(Transaction {
+        then: vec![Operation::Put(plain_put("a", false))],
+        ..Transaction::default()
+    });
+    for body in [plain("a", false), in_a_transaction] {
+        let refusal = store.refused(body);
+        assert_eq!(refusal.reason, Reason::IsSecret);
+        assert!(refusal.message.contains("nothing was written"));
+    }
+    assert_eq!(wraps(&store.state), [("a".to_owned(), 1, 1)]);
+    store.done(plain("a", true));
+    assert_eq!(store.state.get(b"a").unwrap().value, Value::from("plain"));
+    store.done(plain("a", false));
+    // The version that was a secret stays one.
+    assert_eq!(wraps(&store.state), [("a".to_owned(), 1, 1)]);
+    restored(&store.state);
 }

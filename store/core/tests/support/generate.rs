@@ -189,6 +189,7 @@ fn compare(random: &mut Random) -> Compare {
 fn put(random: &mut Random) -> PutOperation {
     PutOperation {
         seal: None,
+        replaces_secret: false,
         key: Key::new(Bytes::from_static(static_pick(random, &KEYS))).unwrap(),
         value: (!random.one_in(8)).then(|| value(random)),
         lease: match random.below(8) {

@@ -33,6 +33,7 @@ struct Subject {
 fn put(key: &str, value: impl Into<Value>) -> Bytes {
     let put = PutOperation {
         seal: None,
+        replaces_secret: false,
         key: Key::try_from(key).unwrap(),
         value: Some(value.into()),
         lease: LeaseChoice::Unbound,

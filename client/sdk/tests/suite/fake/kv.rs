@@ -62,6 +62,11 @@ impl v1::kv_server::Kv for Context {
         self.misbehave().await?;
         let done = {
             let mut world = self.shared.world();
+            let there = world.entries.get(&request.key);
+            if !request.replace_secret && there.is_some_and(is_secret) {
+                let status = Status::failed_precondition("the key is a secret");
+                return Err(refusal(status, "is_secret"));
+            }
             let name = (id.session.clone(), id.sequence);
             match world.answers.get(&name) {
                 Some(answer) => *answer,
@@ -161,4 +166,9 @@ impl v1::kv_server::Kv for Context {
     ) -> Result<Response<v1::SetRetentionResponse>, Status> {
         absent()
     }
+}
+
+fn is_secret(entry: &v1::Entry) -> bool {
+    let kind = entry.value.as_ref().and_then(|value| value.kind.as_ref());
+    matches!(kind, Some(v1::value::Kind::Sealed(_)))
 }
