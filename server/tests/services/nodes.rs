@@ -151,15 +151,19 @@ async fn start(dir: NodeDir) -> Node {
     node
 }
 
-/// Starts a node again from its folder, as soon as the one that stopped has let go of its log: in
-/// one process that may be a moment later.
+/// Starts a node again from its folder, as soon as the one that stopped has let go of it: in one
+/// process that may be a moment later.
 pub(crate) async fn restart(path: &Path) -> Node {
     let deadline = Instant::now() + PATIENCE;
     let node = loop {
-        match Node::start(NodeDir::open(path).unwrap()).await {
-            Ok(node) => break node,
-            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
-        }
+        let refused = match NodeDir::open(path) {
+            Ok(dir) => match Node::start(dir).await {
+                Ok(node) => break node,
+                Err(error) => format!("{error:?}"),
+            },
+            Err(error) => format!("{error:?}"),
+        };
+        assert!(Instant::now() < deadline, "{refused}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     tokio::time::timeout(PATIENCE, node.ready())
