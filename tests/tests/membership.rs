@@ -226,6 +226,108 @@ async fn a_removal_is_reported_and_asking_again_reports_the_same() {
     unknown.fails(1, &["there is no member n9"]);
 }
 
+/// Asked through a follower; the leader dies as soon as the removal is recorded, before the epoch
+/// without the member has begun. That it was before is shown by the epoch itself: it names who made
+/// it. A kill that came too late shows nothing, so the next member is taken for another attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_whose_leader_is_killed_in_the_middle_is_ended_by_the_next() {
+    let mut cluster = Cluster::start().await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let context = cluster.context_file();
+    escrow(&context, cluster.folder().path()).await;
+    put_secret(&context, "db/kept", "one").await;
+    put_secret(&context, "db/shredded", "two").await;
+    for attempt in 1..=ATTEMPTS {
+        let removed = cluster.grow().await.unwrap();
+        let (name, id) = (
+            cluster.name(removed).to_owned(),
+            cluster.id(&client, removed).await.unwrap(),
+        );
+        wait::until("the new node to hold the epoch", PATIENCE, || async {
+            holders(&context).await.contains(&id.0).then_some(())
+        })
+        .await
+        .unwrap();
+        if attempt == 1 {
+            let destroy = ["secret", "destroy", "db/shredded", "--yes"];
+            kvctl(&context, &destroy).await.success();
+        }
+        let leader = lead_other_than(&cluster, &client, removed).await;
+        let follower = (0..3).find(|node| *node != leader).unwrap();
+        let through = cluster.context_file_through(follower).unwrap();
+        let looking = Client::connect(&Context::load(&through).unwrap())
+            .await
+            .unwrap();
+        let asked = tokio::spawn({
+            let (through, name) = (through.clone(), name.clone());
+            async move {
+                let remove = ["-o", "json", "--timeout", "40s", "member", "remove", &name];
+                kvctl(&through, &remove).await
+            }
+        });
+        // What this node has applied, without asking anybody.
+        wait::until("the removal to be recorded", PATIENCE, || async {
+            let status = looking.cluster().status().await.ok()?;
+            let mut members = status.members.iter();
+            members.all(|one| one.member.id != id).then_some(())
+        })
+        .await
+        .unwrap();
+        let killed = cluster.name(leader).to_owned();
+        cluster.kill(leader);
+
+        let told: serde_json::Value = asked.await.unwrap().json();
+        let again: serde_json::Value = kvctl(
+            &through,
+            &["-o", "json", "member", "remove", &name, "--yes"],
+        )
+        .await
+        .json();
+        for part in ["removed_at", "heard_at", "revision", "newest_held", "epoch"] {
+            assert_eq!(told[part], again[part], "{part}");
+        }
+        let keys = |list: &serde_json::Value| -> Vec<String> {
+            let named = list.as_array().unwrap().iter();
+            named
+                .map(|one| one["key"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(told["id"], id.0);
+        assert_eq!(keys(&told["secrets"]), ["db/kept"]);
+        assert_eq!(keys(&told["destroyed"]), ["db/shredded"]);
+        let epoch = told["epoch"].as_u64().unwrap();
+        assert!(epoch > told["newest_held"].as_u64().unwrap(), "{told}");
+        let keyring = client.keyring().status().await.unwrap();
+        let newest = keyring.epochs.last().unwrap();
+        assert_eq!(newest.epoch, epoch, "one removal, one epoch");
+        assert!(!newest.holders.contains(&id), "{newest:?}");
+        let members = looking.cluster().member_list().await.unwrap().members;
+        assert!(members.iter().all(|member| member.id != id), "{members:?}");
+        let ended_by_another = newest.author != format!("node/{killed}");
+        cluster.run(leader).unwrap();
+        cluster.kill(removed);
+        cluster.forget_last();
+        cluster.wait_until_whole().await.unwrap();
+        if ended_by_another {
+            return;
+        }
+    }
+    panic!("{ATTEMPTS} leaders ended a removal before they were killed");
+}
+
+/// A leader among the first three that is not the one that is to go.
+async fn lead_other_than(cluster: &Cluster, client: &Client, goes: usize) -> usize {
+    let leader = cluster.leader(client).await.unwrap();
+    if leader != goes {
+        return leader;
+    }
+    let first = cluster.id(client, 0).await.unwrap();
+    client.cluster().transfer_leader(Some(first)).await.unwrap();
+    0
+}
+
+const ATTEMPTS: usize = 6;
+
 /// Makes the recovery shares and shows that they work, so that secrets are taken.
 async fn escrow(context: &Path, folder: &Path) {
     let out = folder.join("shares");

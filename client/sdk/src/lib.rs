@@ -102,7 +102,7 @@ pub use options::{
     SecretPutOptions, WatchOptions,
 };
 pub use reason::Reason;
-pub use removal::{ReadableSecret, Removal};
+pub use removal::{DestroyedSecret, ReadableSecret, Removal};
 pub use secret::{
     Alphabet, Recipe, RecipeError, Revealed, Secret, SecretError, SecretWritten, SecretsClient,
 };

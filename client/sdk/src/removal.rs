@@ -23,6 +23,9 @@ pub struct Removal {
     pub epoch: Option<u64>,
     /// The secrets it could read, by key.
     pub secrets: Vec<ReadableSecret>,
+    /// The secrets of which it may know versions that were destroyed since, by key: nobody in the
+    /// cluster reads them any more, but what opens them may still lie on its disk.
+    pub destroyed: Vec<DestroyedSecret>,
     /// Versions of secrets there are.
     pub versions: u64,
     /// How many of them older epochs still wrap. They are rewrapped in the background.
@@ -40,6 +43,15 @@ pub struct ReadableSecret {
     pub changed_since: bool,
 }
 
+/// A secret of which a removed member may know versions that were destroyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestroyedSecret {
+    /// Its key.
+    pub key: Key,
+    /// The destroyed versions, newest first.
+    pub revisions: Vec<u64>,
+}
+
 impl Removal {
     /// Of a member that held nothing, removed at a time.
     pub fn new(member: Member, at: Option<Timestamp>) -> Self {
@@ -52,6 +64,7 @@ impl Removal {
             newest_held: None,
             epoch: None,
             secrets: Vec::new(),
+            destroyed: Vec::new(),
             versions: 0,
             to_rewrap: 0,
         }
@@ -69,6 +82,7 @@ impl Removal {
             newest_held: epoch(wire.newest_held),
             epoch: epoch(wire.epoch),
             secrets: wire.secrets.into_iter().filter_map(readable).collect(),
+            destroyed: wire.destroyed.into_iter().filter_map(destroyed).collect(),
             versions: wire.versions,
             to_rewrap: wire.to_rewrap,
         }
@@ -84,6 +98,20 @@ impl ReadableSecret {
             changed_since,
         }
     }
+}
+
+impl DestroyedSecret {
+    /// One of which these versions are destroyed.
+    pub fn new(key: Key, revisions: Vec<u64>) -> Self {
+        Self { key, revisions }
+    }
+}
+
+fn destroyed(wire: v1::DestroyedSecret) -> Option<DestroyedSecret> {
+    Some(DestroyedSecret {
+        key: Key::new(wire.key).ok()?,
+        revisions: wire.revisions,
+    })
 }
 
 fn readable(wire: v1::ReadableSecret) -> Option<ReadableSecret> {

@@ -110,6 +110,26 @@ fn readable(state: &State, last: u64) -> Vec<v1::ReadableSecret> {
     secrets
 }
 
+/// The versions there were when a member went that nobody can open by now. Those that were destroyed
+/// before it came are among them: the history does not say when that was.
+fn destroyed(state: &State, last: u64) -> Vec<v1::DestroyedSecret> {
+    let mut secrets: Vec<v1::DestroyedSecret> = Vec::new();
+    let known = state.destroyed_secrets().into_iter();
+    for version in known.filter(|id| id.revision.get() <= last) {
+        let revision = version.revision.get();
+        match secrets.last_mut() {
+            Some(secret) if secret.key[..] == *version.key.as_bytes() => {
+                secret.revisions.insert(0, revision);
+            }
+            _ => secrets.push(v1::DestroyedSecret {
+                key: version.key.to_bytes(),
+                revisions: vec![revision],
+            }),
+        }
+    }
+    secrets
+}
+
 fn check_others(host: &Host, id: NodeId) -> Result<(), Status> {
     let mut others = host.replica.status().voters;
     if others.remove(&id) && others.iter().all(|other| is_witness(host, *other)) {
@@ -166,6 +186,7 @@ fn report(state: &State, member: &Member) -> v1::Removal {
         newest_held: held.unwrap_or(0),
         epoch,
         secrets: held.map_or_else(Vec::new, |_| readable(state, revision)),
+        destroyed: held.map_or_else(Vec::new, |_| destroyed(state, revision)),
         versions: under(|_, _| true),
         to_rewrap: under(|by, newest| by < newest),
     }

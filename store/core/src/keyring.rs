@@ -15,6 +15,7 @@
 //!    once the shares of the recovery key were shown to work.
 //! 4. Each wrap belongs to a version that is known; `counts` says how many there are by epoch.
 
+mod destroyed;
 mod epoch;
 mod holder;
 mod perform;

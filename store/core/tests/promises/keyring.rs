@@ -355,6 +355,43 @@ fn a_wrap_goes_with_its_version_and_with_destruction() {
 }
 
 #[test]
+fn destroyed_versions_are_named_as_long_as_the_history_knows_them() {
+    let mut store = open_store();
+    for (name, version) in [("a", 1), ("a", 2), ("b", 1), ("c", 1)] {
+        store.done(seal(name, version, 1));
+    }
+    store.done(put("d", "plain"));
+    store.done(delete(KeyRange::single(&key("c"))));
+    let destroy = |name: &str, revision| Body::SecretDestroy {
+        key: key(name),
+        revision: Revision::new(revision),
+    };
+    let named = |state: &State| -> Vec<(String, u64)> {
+        let destroyed = state.destroyed_secrets().into_iter();
+        destroyed
+            .map(|id| (id.key.to_string(), id.revision.get()))
+            .collect()
+    };
+    assert_eq!(named(&store.state), []);
+    store.done(destroy("a", 1));
+    store.done(destroy("b", 0));
+    let a_and_b = [("a".to_owned(), 1), ("b".to_owned(), 3)];
+    assert_eq!(named(&state_of(&store)), a_and_b);
+    store.done(destroy("a", 2));
+    assert_eq!(named(&store.state).len(), 3, "one that is current");
+    store.done(Body::SetRetention {
+        prefix: Bytes::new(),
+        retention: Some(Retention {
+            versions: 0,
+            age_ms: 0,
+            bytes: 0,
+        }),
+    });
+    store.done(put("a", "again"));
+    assert!(!named(&store.state).iter().any(|(name, _)| name == "a"));
+}
+
+#[test]
 fn what_is_sealed_is_in_no_reply_and_on_no_wire() {
     let mut store = open_store();
     store.done(seal("a", 1, 1));

@@ -55,9 +55,10 @@ fn lines(removal: &Removal) -> Vec<String> {
             .at
             .map_or_else(String::new, |at| format!(" since {} UTC", time::short(at)))
     )];
-    if let Some(heard) = removal.heard {
-        lines.push(format!("It was heard last at {} UTC.", time::short(heard)));
-    }
+    lines.push(match removal.heard {
+        Some(heard) => format!("It was heard last at {} UTC.", time::short(heard)),
+        None => "When it was heard last is not known: nobody who led since had heard it.".into(),
+    });
     lines.push(
         "Whoever has its folder can read every plain value that was there at its removal.".into(),
     );
@@ -95,6 +96,13 @@ fn of_secrets(removal: &Removal) -> Vec<String> {
         let versions = count(secret.revisions.len() as u64, "version");
         format!("  {}  {versions}, {now}", secret.key)
     }));
+    if !removal.destroyed.is_empty() {
+        lines.push("Destroyed by now, but its folder may still open them:".into());
+        lines.extend(removal.destroyed.iter().map(|secret| {
+            let versions = count(secret.revisions.len() as u64, "version");
+            format!("  {}  {versions}", secret.key)
+        }));
+    }
     lines.push(match epoch > held {
         true => format!(
             "Epoch {epoch} was begun without it; {} of {} still to be wrapped anew{}.",
@@ -117,6 +125,11 @@ fn removal_json(removal: &Removal) -> Json {
         fields.insert("changed_since".to_owned(), json!(secret.changed_since));
         Json::Object(fields)
     });
+    let destroyed = removal.destroyed.iter().map(|secret| {
+        let mut fields = key_fields(&secret.key);
+        fields.insert("revisions".to_owned(), json!(secret.revisions));
+        Json::Object(fields)
+    });
     json!({
         "id": removal.member.id.0,
         "member": member_json(&removal.member),
@@ -127,6 +140,7 @@ fn removal_json(removal: &Removal) -> Json {
         "newest_held": removal.newest_held,
         "epoch": removal.epoch,
         "secrets": secrets.collect::<Vec<_>>(),
+        "destroyed": destroyed.collect::<Vec<_>>(),
         "versions": removal.versions,
         "to_rewrap": removal.to_rewrap,
     })
@@ -134,7 +148,7 @@ fn removal_json(removal: &Removal) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_client::{NodeId, ReadableSecret, Role, Timestamp};
+    use holdfast_client::{DestroyedSecret, NodeId, ReadableSecret, Role, Timestamp};
 
     use super::*;
 
@@ -169,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_nobody_heard_is_told_as_such() {
+        let said = lines(&Removal {
+            heard: None,
+            ..removal()
+        });
+        assert!(said.join("\n").contains("heard last is not known"));
+    }
+
+    #[test]
     fn the_report_names_secrets_and_what_is_left_to_do() {
         let secret = |key: &str, changed_since| {
             let key = holdfast_client::Key::new(key.to_owned()).unwrap();
@@ -178,6 +201,10 @@ mod tests {
             newest_held: Some(2),
             epoch: Some(3),
             secrets: vec![secret("db/password", false), secret("api/token", true)],
+            destroyed: vec![DestroyedSecret::new(
+                holdfast_client::Key::new("old/pin").unwrap(),
+                vec![4],
+            )],
             versions: 40,
             to_rewrap: 7,
             ..removal()
@@ -187,6 +214,7 @@ mod tests {
             "2 secrets (epoch 2 and before)",
             "db/password  2 versions, its newest value",
             "api/token  2 versions, changed since",
+            "Destroyed by now, but its folder may still open them:\n  old/pin  1 version",
             "7 of 40 versions still to be wrapped anew",
             "keyring rotate --wait",
         ] {

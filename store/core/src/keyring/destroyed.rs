@@ -1,0 +1,30 @@
+//! Secrets that were destroyed while their versions are still known.
+//!
+//! Destroying takes the data key away and leaves what is known of the version, so the history itself
+//! says which they are. It does not say when: of one version nothing else changes.
+
+use holdfast_proto::{Revision, ValueKind};
+
+use crate::{State, entry::VersionId};
+
+impl State {
+    /// The versions of secrets, by key and revision, whose data key was destroyed; as far as the
+    /// history reaches. O(n) in all versions.
+    pub fn destroyed_secrets(&self) -> Vec<VersionId> {
+        let is_open = |key: &[u8], revision: Revision| self.wrap(key, revision).is_some();
+        let older = self.keys.older.iter().filter_map(|(id, meta)| {
+            let is_sealed = meta.kind == Some(ValueKind::Sealed);
+            (is_sealed && !is_open(id.key.as_bytes(), id.revision)).then(|| id.clone())
+        });
+        let current = self.keys.current.iter().filter_map(|(key, entry)| {
+            let is_sealed = entry.value.kind() == ValueKind::Sealed;
+            (is_sealed && !is_open(key.as_bytes(), entry.modified)).then(|| VersionId {
+                key: key.clone(),
+                revision: entry.modified,
+            })
+        });
+        let mut destroyed: Vec<VersionId> = older.chain(current).collect();
+        destroyed.sort_unstable();
+        destroyed
+    }
+}
