@@ -4,7 +4,7 @@ use std::{env, error::Error, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "holdfast/v1/types.proto",
     "holdfast/v1/kv.proto",
     "holdfast/v1/watch.proto",
@@ -18,6 +18,7 @@ const FILES: [&str; 14] = [
     "holdfast/log/v1/raft.proto",
     "holdfast/log/v1/state.proto",
     "holdfast/log/v1/backup.proto",
+    "holdfast/v1/backup.proto",
     "holdfast/peer/v1/peer.proto",
 ];
 

@@ -84,6 +84,11 @@ impl Keys {
         self.node.as_ref().map(NodeKey::public)
     }
 
+    /// The node key; none on a witness.
+    pub(crate) fn node(&self) -> Option<&NodeKey> {
+        self.node.as_ref()
+    }
+
     /// How the node key is kept on disk.
     pub(crate) fn protector(&self) -> Protector {
         self.protector

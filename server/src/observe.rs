@@ -271,6 +271,10 @@ const METHODS: &[&str] = &[
     "holdfast.v1.Secrets/Destroy",
     "holdfast.v1.Audit/Tail",
     "holdfast.v1.Audit/Verify",
+    "holdfast.v1.Backup/Create",
+    "holdfast.v1.Backup/List",
+    "holdfast.v1.Backup/Verify",
+    "holdfast.v1.Backup/Fetch",
     "holdfast.peer.v1.Node/RenewLeases",
     "holdfast.peer.v1.Node/LeaseRemaining",
     "holdfast.peer.v1.Node/StateHash",
@@ -281,6 +285,10 @@ const METHODS: &[&str] = &[
     "holdfast.peer.v1.Node/ChangeMembership",
     "holdfast.peer.v1.Node/AuditTail",
     "holdfast.peer.v1.Node/AuditChain",
+    "holdfast.peer.v1.Node/CreateBackup",
+    "holdfast.peer.v1.Node/ListBackups",
+    "holdfast.peer.v1.Node/VerifyBackup",
+    "holdfast.peer.v1.Node/FetchBackup",
 ];
 
 /// Counts the requests that have no answer yet, so that a node can wait for them before it stops.

@@ -13,7 +13,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     audit::service::{self as audit, Records},
-    author, cluster, deadline,
+    author,
+    backup::service::{self as backup, Parts},
+    cluster, deadline,
     host::Host,
     leader::not_leader,
     lease, membership, papers,
@@ -125,6 +127,38 @@ impl Node for PeerService {
         _: Request<peer::AuditChainRequest>,
     ) -> Result<Response<Self::AuditChainStream>, Status> {
         Ok(Response::new(Box::pin(audit::chain(&self.host))))
+    }
+
+    async fn create_backup(
+        &self,
+        _: Request<v1::CreateBackupRequest>,
+    ) -> Result<Response<v1::CreateBackupResponse>, Status> {
+        backup::create(&self.host).await.map(Response::new)
+    }
+
+    async fn list_backups(
+        &self,
+        _: Request<v1::ListBackupsRequest>,
+    ) -> Result<Response<v1::ListBackupsResponse>, Status> {
+        backup::list(&self.host).await.map(Response::new)
+    }
+
+    async fn verify_backup(
+        &self,
+        request: Request<v1::VerifyBackupRequest>,
+    ) -> Result<Response<v1::VerifyBackupResponse>, Status> {
+        let checked = backup::check(&self.host, request.into_inner()).await?;
+        Ok(Response::new(checked))
+    }
+
+    type FetchBackupStream = Parts;
+
+    async fn fetch_backup(
+        &self,
+        request: Request<v1::FetchBackupRequest>,
+    ) -> Result<Response<Parts>, Status> {
+        let parts = backup::fetch(&self.host, request.into_inner()).await?;
+        Ok(Response::new(parts))
     }
 
     async fn change_membership(

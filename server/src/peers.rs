@@ -23,9 +23,18 @@ impl Peers {
 
     /// A client of `peer`. Connects when it is first used.
     pub(crate) fn client(&self, peer: &PeerNode) -> Result<NodeClient<Channel>, Status> {
+        self.client_for(peer, Purpose::Heartbeat)
+    }
+
+    /// As [`Peers::client`], for what is large or takes long: nothing urgent waits behind it.
+    pub(crate) fn bulk_client(&self, peer: &PeerNode) -> Result<NodeClient<Channel>, Status> {
+        self.client_for(peer, Purpose::Snapshot)
+    }
+
+    fn client_for(&self, peer: &PeerNode, purpose: Purpose) -> Result<NodeClient<Channel>, Status> {
         let channel = self
             .dial
-            .channel(peer, Purpose::Heartbeat)
+            .channel(peer, purpose)
             .map_err(|error| Reason::NoQuorum.status(error.to_string()))?;
         Ok(NodeClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES))
     }

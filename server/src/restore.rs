@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::SystemTime};
 use holdfast_core::Restoring;
 use holdfast_proto::{NodeId, NodeName};
 use holdfast_raft::PeerNode;
-use holdfast_seal::{NodeKey, OsRandom};
+use holdfast_seal::{NodeKey, OsRandom, Protector};
 
 pub use self::{
     keyring::{Holder, KeyringError},
@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     backup::{BackupError, BackupReader, Lock, Trust},
     configuration::NodeConfiguration,
-    dir::{DirError, Maker, NodeDir, Papers, UnfinishedDir},
+    dir::{DirError, KeyUnlock, Maker, NodeDir, NodeKeyFileError, Papers, UnfinishedDir},
     identity::{AuthorityError, CertificateAuthority, new_cluster_id},
     operator::{self, OperatorError},
 };
@@ -46,6 +46,10 @@ pub struct RestoreOptions {
     pub trust: Trust,
     /// Who opens it, and the secrets in it.
     pub holder: Option<Holder>,
+    /// How the node key is kept on disk.
+    pub key_protector: Protector,
+    /// What protects it there.
+    pub unlock: KeyUnlock,
 }
 
 /// What was restored.
@@ -60,6 +64,8 @@ pub struct Restored {
     pub revision: u64,
     /// How many keys there are.
     pub keys: u64,
+    /// How many versions of secrets can be opened.
+    pub secrets: u64,
     /// How many older values there are.
     pub past_rows: u64,
 }
@@ -74,6 +80,9 @@ pub enum RestoreError {
     /// The secrets in it.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// The node key could not be kept.
+    #[error("no node key was made")]
+    NodeKey(#[from] NodeKeyFileError),
     /// The folder cannot be used, or a setting cannot be.
     #[error(transparent)]
     Dir(#[from] DirError),
@@ -97,16 +106,18 @@ pub fn restore(options: &RestoreOptions, now: SystemTime) -> Result<Restored, Re
     let mut backup = BackupReader::open(&options.from)?;
     backup.check(&options.trust)?;
     let header = backup.header().clone();
-    let making = UnfinishedDir::begin(&options.dir, Maker::Restore)?;
-    let cluster_id = new_cluster_id();
-    let advertise = options.advertise.as_ref().unwrap_or(&options.listen);
-    let node_key = NodeKey::generate(&mut OsRandom);
     let lock = match &options.holder {
         Some(holder) => Lock::Key(holder.unlock()),
         None => Lock::None,
     };
     let archive = backup.archive(&lock)?;
-    let (mut founder, mut revision, mut keys) = (None, 0, 0);
+    // Before this, what is not to be used or does not open has left nothing behind.
+    let making = UnfinishedDir::begin(&options.dir, Maker::Restore)?;
+    let cluster_id = new_cluster_id();
+    let advertise = options.advertise.as_ref().unwrap_or(&options.listen);
+    let node_key = NodeKey::generate(&mut OsRandom);
+    let protector = options.key_protector;
+    let (mut founder, mut revision, mut keys, mut secrets) = (None, 0, 0, 0);
     let restored = holdfast_raft::restore(&options.from, archive, &making.data()?, |state| {
         let damaged = |why: &str| BackupError::damaged(&options.from, why);
         if state.hash().as_bytes()[..] != header.state_hash[..] {
@@ -114,7 +125,7 @@ pub fn restore(options: &RestoreOptions, now: SystemTime) -> Result<Restored, Re
                 "its rows do not make the state that its head promises",
             )));
         }
-        let epoch = keyring::open(&state, options.holder.as_ref())?;
+        let opened = keyring::open(&state, options.holder.as_ref())?;
         let id: NodeId = state.restored_founder();
         let mut state = state
             .restored(Restoring {
@@ -126,10 +137,11 @@ pub fn restore(options: &RestoreOptions, now: SystemTime) -> Result<Restored, Re
             .ok_or_else(|| BackupError::NoCluster {
                 path: options.from.clone(),
             })?;
-        if let Some(epoch) = epoch {
-            keyring::begin(&mut state, &epoch, id, &node_key)?;
+        if let Some(opened) = opened {
+            keyring::begin(&mut state, opened.newest(), id, &node_key, protector)?;
         }
         (founder, revision, keys) = (Some(id), state.revision(), state.usage().keys);
+        secrets = state.wraps_by_epoch().map(|(_, versions)| versions).sum();
         let node = PeerNode {
             id,
             name: options.name.to_string(),
@@ -150,8 +162,9 @@ pub fn restore(options: &RestoreOptions, now: SystemTime) -> Result<Restored, Re
     configuration.advertise = advertise.clone();
     configuration.http = options.http.clone();
     configuration.etcd = options.etcd.clone();
+    configuration.key_protector = protector;
     making.check(&configuration)?;
-    making.keep_node_key(&node_key)?;
+    making.keep_node_key(&node_key, protector, &options.unlock)?;
     let authority = CertificateAuthority::create(&cluster_id, now)?;
     let public_key = making.key().public_key();
     let certificate = authority.sign_node(&options.name, &public_key, advertise, now)?;
@@ -173,6 +186,7 @@ pub fn restore(options: &RestoreOptions, now: SystemTime) -> Result<Restored, Re
         old_revision: header.revision,
         revision,
         keys,
+        secrets,
         past_rows: restored.past_rows,
     })
 }

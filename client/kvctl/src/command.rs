@@ -1,6 +1,7 @@
 //! The commands, one a file: what each takes and what it does.
 
 mod audit;
+mod backup;
 mod completion;
 mod delete;
 mod diff;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Secret(secret::Secret),
     Keyring(keyring::Keyring),
     Audit(audit::Audit),
+    Backup(backup::Backup),
     Lock(lock::Lock),
     Member(member::Member),
     Status(status::Status),
@@ -67,6 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Secret(command) => command.run(&session).await?,
         Command::Keyring(command) => command.run(&session).await?,
         Command::Audit(command) => return command.run(&session).await,
+        Command::Backup(command) => command.run(&session).await?,
         Command::Lock(command) => return command.run(&session).await,
         Command::Member(command) => command.run(&session).await?,
         Command::Status(command) => return command.run(&session).await,

@@ -79,9 +79,14 @@ pub(crate) fn write_output(bytes: &[u8]) -> Result<(), Failure> {
     Ok(platform::output()?.write_all(bytes)?)
 }
 
+/// A new file that its owner alone reads.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    platform::private(path)
+}
+
 /// To a new file that its owner alone reads.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = platform::private(path)?;
+    let mut file = create_private(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -70,6 +70,11 @@ impl Attempt {
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 
+    pub(crate) fn backup(&self) -> v1::backup_client::BackupClient<Channel> {
+        v1::backup_client::BackupClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
     pub(crate) fn cluster(&self) -> v1::cluster_client::ClusterClient<Channel> {
         v1::cluster_client::ClusterClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)

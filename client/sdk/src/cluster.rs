@@ -79,6 +79,8 @@ pub struct MemberStatus {
     pub version: String,
     /// What is wrong with it, in words; empty: nothing.
     pub problem: String,
+    /// When its newest backup was made, in cluster time; `None`: it has none.
+    pub backup_at: Option<Timestamp>,
 }
 
 /// A limit and how much of it is used.
@@ -392,6 +394,7 @@ fn member_status(wire: v1::MemberStatus) -> MemberStatus {
         state_hash: wire.state_hash.to_vec(),
         version: wire.version,
         problem: wire.problem,
+        backup_at: (wire.backup_at_ms != 0).then(|| Timestamp::from_millis(wire.backup_at_ms)),
     }
 }
 

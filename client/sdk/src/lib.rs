@@ -42,6 +42,7 @@
 
 mod attempt;
 mod audit;
+mod backup;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod call;
@@ -81,6 +82,7 @@ pub use holdfast_proto::{
 };
 
 pub use audit::{AuditClient, AuditDamage, AuditFrom, AuditRecord, AuditReport, AuditTail};
+pub use backup::{BackupClient, BackupFile, Backups, FetchedBackup, MadeBackup, VerifiedBackup};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use context::{Context, ContextError};

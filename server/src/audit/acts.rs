@@ -134,6 +134,27 @@ const ADMIN: &[Act] = &[
         |entry, it| { entry.request(it.request.as_ref()).reason(it.reason) }
     ),
     act!(
+        "holdfast.v1.Backup/Create",
+        v1::CreateBackupRequest,
+        |entry, it| match it.member {
+            0 => entry.target("a backup, here"),
+            member => entry.target(format!("a backup, at member {member}")),
+        }
+    ),
+    act!(
+        "holdfast.v1.Backup/Verify",
+        v1::VerifyBackupRequest,
+        |entry, it| match it.drill {
+            true => entry.target(format!("{}, as a drill", it.name)),
+            false => entry.target(it.name),
+        }
+    ),
+    act!(
+        "holdfast.v1.Backup/Fetch",
+        v1::FetchBackupRequest,
+        |entry, it| entry.target(it.name)
+    ),
+    act!(
         "etcdserverpb.KV/Compact",
         etcd::CompactionRequest,
         |entry, it| entry.target(format!("history before revision {}", it.revision))
@@ -180,6 +201,7 @@ mod tests {
         "holdfast.v1.Cluster/Status",
         "holdfast.v1.Cluster/MemberList",
         "holdfast.v1.Keyring/Status",
+        "holdfast.v1.Backup/List",
         "holdfast.v1.Secrets/Put",
         "holdfast.v1.Secrets/Destroy",
         "holdfast.peer.v1.",

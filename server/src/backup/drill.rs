@@ -51,8 +51,10 @@ pub fn drill(
         };
         Ok::<_, ArchiveError>((state, nobody))
     })?;
-    let (store, _) = Store::open(scratch, StoreOptions::default())
-        .map_err(|error| BackupError::damaged(&path, error.to_string()))?;
+    let (store, _) = Store::open(scratch, StoreOptions::default()).map_err(|error| {
+        tracing::warn!(%error, backup = %path.display(), "a drill failed");
+        BackupError::damaged(&path, "no store opens with what it holds")
+    })?;
     let (hash, keys) = store.read(|state| (state.hash(), state.usage().keys));
     store.close();
     expect_hash(&path, &promised, hash.as_bytes())?;

@@ -14,12 +14,15 @@ mod folder;
 mod format;
 mod making;
 mod schedule;
+pub(crate) mod service;
 mod settings;
 mod signature;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use holdfast_disk::ArchiveError;
 
 pub use self::{
     drill::{Drilled, drill, verify},
@@ -91,9 +94,15 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
     },
+    /// There is none of that name.
+    #[error("there is no backup {name}; `kvctl backup list` shows those that there are")]
+    Missing {
+        /// As it was asked for.
+        name: String,
+    },
     /// The archive in it.
     #[error(transparent)]
-    Archive(#[from] holdfast_disk::ArchiveError),
+    Archive(#[from] ArchiveError),
     /// What belongs to the node.
     #[error(transparent)]
     Dir(#[from] crate::dir::DirError),
@@ -112,7 +121,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    pub(crate) fn io(path: &std::path::Path, action: &'static str, source: std::io::Error) -> Self {
+    pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
             action,
@@ -120,10 +129,39 @@ impl BackupError {
         }
     }
 
-    pub(crate) fn damaged(path: &std::path::Path, why: impl Into<String>) -> Self {
+    pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
         Self::Damaged {
             path: path.to_owned(),
             why: why.into(),
         }
+    }
+
+    /// In words for somebody elsewhere: the file by its name alone, for where it is says nothing to him.
+    pub(crate) fn told(&self) -> String {
+        let path = match self {
+            Self::Io { path, .. }
+            | Self::NotABackup { path }
+            | Self::Newer { path, .. }
+            | Self::CutOff { path }
+            | Self::Damaged { path, .. }
+            | Self::Signature { path, .. }
+            | Self::Sealed { path }
+            | Self::NoCluster { path }
+            | Self::Archive(
+                ArchiveError::Io { path, .. }
+                | ArchiveError::Damaged { path, .. }
+                | ArchiveError::Newer { path, .. },
+            ) => path,
+            Self::Dir(_) => {
+                return "the folder of backups cannot be used; the log of that node says why"
+                    .to_owned();
+            }
+            Self::Missing { .. } | Self::Archive(_) | Self::Replica(_) | Self::Thread(_) => {
+                return self.to_string();
+            }
+        };
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let (path, name) = (path.display().to_string(), name.display().to_string());
+        self.to_string().replace(&path, &name)
     }
 }

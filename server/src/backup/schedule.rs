@@ -8,11 +8,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{BackupError, Backups};
+use holdfast_core::State;
+
+use super::{BackupError, Backups, making::blocking};
 use crate::host::Host;
 
 /// Runs until the node stops.
 pub(crate) async fn run(host: Arc<Host>, backups: Arc<Backups>) {
+    let looking = backups.clone();
+    if let Err(error) = blocking(move || looking.look()).await {
+        tracing::warn!(%error, "the backups that are there cannot be read");
+    }
     let settings = backups.dir().configuration().backup.clone();
     let Some(every) = settings.every() else {
         return;
@@ -23,20 +29,21 @@ pub(crate) async fn run(host: Arc<Host>, backups: Arc<Backups>) {
         let wait = if leads {
             match make_if_due(&host, &backups, every, settings.keep).await {
                 Ok(wait) => {
-                    backups.set_problem(None);
+                    backups.set_problem(String::new());
                     wait
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a backup that was due is not there; it will be tried again");
-                    backups.set_problem(Some(format!(
-                        "the last backup that was due failed: {error}"
-                    )));
-                    RETRY
+                    backups.set_problem(format!(
+                        "the backup that was due was not made: {}",
+                        error.told()
+                    ));
+                    RETRY.min(every)
                 }
             }
         } else {
             // Whoever leads now says what is wrong.
-            backups.set_problem(None);
+            backups.set_problem(String::new());
             LOOK
         };
         tokio::select! {
@@ -50,19 +57,19 @@ pub(crate) async fn run(host: Arc<Host>, backups: Arc<Backups>) {
 /// Returns how long it is until the next one is due.
 async fn make_if_due(
     host: &Host,
-    backups: &Backups,
+    backups: &Arc<Backups>,
     every: Duration,
     keep: usize,
 ) -> Result<Duration, BackupError> {
-    let folder = backups.folder();
-    let in_folder = folder.clone();
+    if host.read(State::revision) == 0 {
+        // An empty backup would put off the first one that is of use.
+        return Ok(LOOK.min(every));
+    }
+    let folder = backups.folder().clone();
     let newest = blocking(move || {
-        let listed = in_folder.list()?;
-        let times = listed.iter().filter_map(|listed| {
-            let header = listed.read.as_ref().ok()?.header();
-            header.scheduled.then_some(header.at_ms)
-        });
-        Ok(times.max())
+        let own = folder.own()?.into_iter();
+        let scheduled = own.filter(|backup| backup.header().scheduled);
+        Ok(scheduled.map(|backup| backup.header().at_ms).max())
     })
     .await?;
     // A clock that went back must not put backups off.
@@ -74,20 +81,18 @@ async fn make_if_due(
         return Ok(every - age);
     }
     let path = backups.make(host, true).await?;
-    let pruned = blocking(move || folder.prune(keep)).await?;
+    let in_folder = backups.clone();
+    let pruned = blocking(move || {
+        let pruned = in_folder.folder().prune(keep)?;
+        in_folder.look()?;
+        Ok(pruned)
+    })
+    .await?;
     tracing::info!(path = %path.display(), pruned, "a backup was made");
     Ok(every)
 }
 
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R, BackupError> + Send + 'static,
-) -> Result<R, BackupError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| BackupError::Thread(error.to_string()))?
-}
-
-/// Between two looks at whether this node leads.
+/// Between two looks at whether this node leads, and at whether there is anything to keep.
 const LOOK: Duration = Duration::from_secs(60);
-/// After one that failed.
+/// After one that failed, or sooner if they are made more often than that.
 const RETRY: Duration = Duration::from_secs(60);

@@ -253,31 +253,128 @@ fn no_head_however_made_takes_the_reader_down() {
     }
 }
 
+/// The folder of a node of a cluster.
+fn folder(at: &Path, node: &str, cluster: &str) -> Folder {
+    let folder = Folder::new(at.join("backups"), node.parse().unwrap(), cluster.into());
+    folder.prepare().unwrap();
+    folder
+}
+
+/// Makes one backup of no rows in it.
+fn fill(folder: &Folder, at_ms: u64, index: u64, header: BackupHeader) {
+    let (unpublished, file) = folder.begin(at_ms, index).unwrap();
+    let head = BackupHeader { at_ms, ..header };
+    format::write(&unpublished.path, file, head, &[], &signer(CLUSTER), |_| {
+        Ok(())
+    })
+    .unwrap();
+    unpublished.publish().unwrap();
+}
+
+fn names(at: &Path) -> Vec<String> {
+    let entries = fs::read_dir(at.join("backups")).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn so_many_are_kept_as_told_and_one_that_failed_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
-    let folder = Folder::new(temp.path().join("backups"));
-    folder.prepare().unwrap();
-    let signer = signer(CLUSTER);
+    let folder = folder(temp.path(), "n1", CLUSTER);
     for at in 1..=5 {
-        let (unpublished, file) = folder.begin(AT_MS + at, at).unwrap();
-        format::write(&unpublished.path, file, header(), &[], &signer, |_| Ok(())).unwrap();
-        unpublished.publish().unwrap();
+        fill(&folder, AT_MS + at, at, header());
     }
     assert_eq!(folder.prune(2).unwrap(), 3);
     let (unpublished, file) = folder.begin(AT_MS + 9, 9).unwrap();
     let full = |_: &mut dyn std::io::Write| {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        Err(BackupError::io(Path::new("a"), "written", full))
+        Err(BackupError::io(Path::new("/a/b.new"), "written", full))
     };
-    let error = format::write(&unpublished.path, file, header(), &[], &signer, full).unwrap_err();
+    let error = format::write(
+        &unpublished.path,
+        file,
+        header(),
+        &[],
+        &signer(CLUSTER),
+        full,
+    );
+    let error = error.unwrap_err();
     assert!(error.to_string().contains("nothing half-made"), "{error}");
+    let told = error.told();
+    assert!(told.contains("b.new") && !told.contains("/a"), "{told}");
     drop(unpublished);
-    let names: Vec<_> = fs::read_dir(temp.path().join("backups"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(names(temp.path()).len(), 2);
     let newest = folder.list().unwrap().remove(0).path;
     assert!(newest.to_str().unwrap().ends_with("-5.backup"));
+}
+
+#[test]
+fn what_was_asked_for_or_is_of_others_is_neither_counted_nor_deleted() {
+    let temp = tempfile::tempdir().unwrap();
+    let n1 = folder(temp.path(), "n1", CLUSTER);
+    let asked_for = BackupHeader {
+        scheduled: false,
+        ..header()
+    };
+    let of_another_node = BackupHeader {
+        member_name: "n2".to_owned(),
+        ..header()
+    };
+    let of_the_cluster_before = BackupHeader {
+        cluster_id: "before".to_owned(),
+        ..header()
+    };
+    fill(&n1, AT_MS, 1, asked_for);
+    fill(&n1, AT_MS, 2, of_another_node);
+    fill(&n1, AT_MS, 3, of_the_cluster_before);
+    for at in 4..=6 {
+        fill(&n1, AT_MS + at, at, header());
+    }
+    assert_eq!(n1.own().unwrap().len(), 4);
+    assert_eq!(n1.prune(1).unwrap(), 2);
+    let kept = names(temp.path());
+    let ends: Vec<_> = kept
+        .iter()
+        .map(|name| name.rsplit_once('-').unwrap().1)
+        .collect();
+    assert_eq!(ends, ["1.backup", "2.backup", "3.backup", "6.backup"]);
+    assert_eq!(n1.own().unwrap()[0].header().at_ms, AT_MS + 6);
+}
+
+#[test]
+fn a_node_takes_away_what_it_left_half_made_and_nothing_else() {
+    let temp = tempfile::tempdir().unwrap();
+    let n1 = folder(temp.path(), "n1", CLUSTER);
+    let folder = temp.path().join("backups");
+    for file in ["1-n1-5.new", "1-n2-5.new", "1-x-n1-y-5.new", "n1.new"] {
+        fs::write(folder.join(file), "half").unwrap();
+    }
+    fs::create_dir(folder.join("1-n1-drillxyz.new")).unwrap();
+    n1.prepare().unwrap();
+    assert_eq!(
+        names(temp.path()),
+        ["1-n2-5.new", "1-x-n1-y-5.new", "n1.new"]
+    );
+    let scratch = n1.scratch(7).unwrap();
+    assert!(n1.list().unwrap().is_empty());
+    drop(scratch);
+    assert_eq!(names(temp.path()).len(), 3);
+}
+
+#[test]
+fn a_name_is_no_way_out_of_the_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    let n1 = folder(temp.path(), "n1", CLUSTER);
+    fill(&n1, AT_MS, 1, header());
+    fs::write(temp.path().join("x.backup"), "").unwrap();
+    fs::write(temp.path().join("backups/notes"), "").unwrap();
+    let own = names(temp.path()).remove(0);
+    assert!(n1.find(&own).unwrap().ends_with(&own));
+    for name in ["../x.backup", "/etc/passwd", "notes", "", ".", "x.backup"] {
+        let error = n1.find(name).unwrap_err();
+        assert!(matches!(error, BackupError::Missing { .. }), "{name}");
+    }
 }

@@ -35,7 +35,6 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
             "the past is {past}; reads of older versions wait for it"
         ));
     }
-    problems.extend(host.backups.problem());
     v1::StatusResponse {
         header: host.header(state.revision()),
         leader: replica.leader.map_or(0, |leader| leader.0),
@@ -149,6 +148,8 @@ fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::Me
         keyring_epoch: host.keys.epoch(),
         keyring_opened_at_ms: host.keys.shown_at_ms(),
         keyring_problem: host.keys.problem(),
+        backup_at_ms: host.backups.newest_at_ms(),
+        backup_problem: host.backups.problem(),
     })
 }
 
@@ -222,6 +223,8 @@ fn problems_of(rows: &[v1::MemberStatus], replica: &ReplicaStatus) -> Vec<String
             row.keyring_problem
         )
     }));
+    let late = rows.iter().filter(|row| !row.backup_problem.is_empty());
+    problems.extend(late.map(|row| format!("{}: {}", name(row), row.backup_problem)));
     let is_voter = |row: &&v1::MemberStatus| {
         row.member
             .as_ref()

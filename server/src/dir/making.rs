@@ -11,17 +11,19 @@ use std::{
 };
 
 use holdfast_proto::{RequestId, SessionId};
+use holdfast_seal::Protector;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::{
     CA_CERTIFICATE, CA_KEY, CONFIGURATION, CONTEXT, DATA, DATA_MARK, DirError, DirLock, Found,
-    KEYRING, KeyUnlock, NODE_CERTIFICATE, NODE_KEY, NodeDir, TLS, data_mark, files, foreign,
-    inspect, read_configuration,
+    KEYRING, KeyUnlock, NODE_CERTIFICATE, NODE_KEY, NodeDir, NodeKeyFileError, TLS, data_mark,
+    files, foreign, inspect, read_configuration,
 };
 use crate::{
     configuration::NodeConfiguration,
     identity::{JoinToken, NodeKey, authority::to_pem},
+    keyring,
 };
 
 /// The command that makes a folder.
@@ -136,9 +138,14 @@ impl UnfinishedDir {
         Ok(data)
     }
 
-    /// Keeps the key that opens the keyring, protected by its file's mode.
-    pub(crate) fn keep_node_key(&self, key: &holdfast_seal::NodeKey) -> Result<(), DirError> {
-        crate::keyring::file::keep(&self.path.join(KEYRING), key)
+    /// Keeps the key that opens the keyring, under its protector.
+    pub(crate) fn keep_node_key(
+        &self,
+        key: &holdfast_seal::NodeKey,
+        protector: Protector,
+        unlock: &KeyUnlock,
+    ) -> Result<(), NodeKeyFileError> {
+        keyring::file::keep(&self.path.join(KEYRING), key, protector, unlock)
     }
 
     /// Where an operator context goes.

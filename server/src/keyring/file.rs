@@ -102,33 +102,39 @@ pub(crate) fn open_or_make(
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = NodeKey::generate(&mut OsRandom);
-            let protect = match (protector, unlock) {
-                (Protector::File, _) => Protect::File,
-                (Protector::Passphrase, KeyUnlock::Passphrase(passphrase)) => {
-                    Protect::Passphrase(passphrase, PassphraseCost::DEFAULT)
-                }
-                (Protector::SystemdCredential, KeyUnlock::Credential(credential)) => {
-                    Protect::SystemdCredential(credential)
-                }
-                _ => return Err(NodeKeyFileError::Locked { protector }),
-            };
-            let file = key.protect(&mut OsRandom, &protect).map_err(failed)?;
-            files::create_private_folder(&dir.keyring())?;
-            files::write_atomically(&path, file.expose(), Mode::Private)?;
+            keep(&dir.keyring(), &key, protector, unlock)?;
             Ok((key, protector))
         }
         Err(source) => Err(files::failed("could not read", &path)(source).into()),
     }
 }
 
-/// Keeps a node key in a folder that is being made, protected by its file's mode alone.
-pub(crate) fn keep(folder: &Path, key: &NodeKey) -> Result<(), DirError> {
+/// Keeps a new node key in a folder, under its protector.
+pub(crate) fn keep(
+    folder: &Path,
+    key: &NodeKey,
+    protector: Protector,
+    unlock: &KeyUnlock,
+) -> Result<(), NodeKeyFileError> {
     let path = folder.join(NODE_KEY);
-    let file = key
-        .protect(&mut OsRandom, &Protect::File)
-        .map_err(|error| files::failed("could not protect", &path)(io::Error::other(error)))?;
+    let protect = match (protector, unlock) {
+        (Protector::File, _) => Protect::File,
+        (Protector::Passphrase, KeyUnlock::Passphrase(passphrase)) => {
+            Protect::Passphrase(passphrase, PassphraseCost::DEFAULT)
+        }
+        (Protector::SystemdCredential, KeyUnlock::Credential(credential)) => {
+            Protect::SystemdCredential(credential)
+        }
+        _ => return Err(NodeKeyFileError::Locked { protector }),
+    };
+    let file = key.protect(&mut OsRandom, &protect);
+    let file = file.map_err(|source| NodeKeyFileError::Key {
+        path: path.clone(),
+        source,
+    })?;
     files::create_private_folder(folder)?;
-    files::write_atomically(&path, file.expose(), Mode::Private)
+    files::write_atomically(&path, file.expose(), Mode::Private)?;
+    Ok(())
 }
 
 /// Gets what opens the node key of a folder, from where the operator keeps it: for a passphrase
@@ -138,8 +144,16 @@ pub(crate) fn unlock(
     dir: &NodeDir,
     passphrase_fd: Option<u32>,
 ) -> Result<KeyUnlock, NodeKeyFileError> {
-    let protector = dir.configuration().key_protector;
     let is_new = !dir.keyring().join(NODE_KEY).exists();
+    unlock_as(dir.configuration().key_protector, is_new, passphrase_fd)
+}
+
+/// As [`unlock`], of a key whose folder may not be there yet.
+pub(crate) fn unlock_as(
+    protector: Protector,
+    is_new: bool,
+    passphrase_fd: Option<u32>,
+) -> Result<KeyUnlock, NodeKeyFileError> {
     match protector {
         Protector::File => Ok(KeyUnlock::Nothing),
         Protector::Passphrase => match passphrase(passphrase_fd, is_new)? {

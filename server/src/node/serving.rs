@@ -7,9 +7,9 @@ use holdfast_proto::{
     DESCRIPTORS, limits,
     peer::v1::node_server::NodeServer,
     v1::{
-        audit_server::AuditServer, cluster_server::ClusterServer, keyring_server::KeyringServer,
-        kv_server::KvServer, lease_server::LeaseServer, lock_server::LockServer,
-        secrets_server::SecretsServer, watch_server::WatchServer,
+        audit_server::AuditServer, backup_server::BackupServer, cluster_server::ClusterServer,
+        keyring_server::KeyringServer, kv_server::KvServer, lease_server::LeaseServer,
+        lock_server::LockServer, secrets_server::SecretsServer, watch_server::WatchServer,
     },
 };
 use tonic::{server::NamedService, transport::Server};
@@ -18,6 +18,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use super::connection::Connection;
 use crate::{
     audit::service::AuditService,
+    backup::service::BackupService,
     cluster::ClusterService,
     host::Host,
     keyring::KeyringService,
@@ -72,6 +73,7 @@ impl Serving {
                     .max_decoding_message_size(limits::MESSAGE_BYTES),
             )
             .add_service(AuditServer::new(AuditService::new(host.clone())))
+            .add_service(BackupServer::new(BackupService::new(host.clone())))
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)

@@ -7,7 +7,8 @@ use holdfast_core::{
 };
 use holdfast_proto::NodeId;
 use holdfast_seal::{
-    EpochKey, NodeKey, OsRandom, Protector, PublicKey, Recipient, RecoveryKey, stream::Unlock,
+    EpochKey, Keyring, NodeKey, OsRandom, Protector, PublicKey, Recipient, RecoveryKey,
+    stream::Unlock,
 };
 
 use crate::keyring::{lineage, record};
@@ -50,7 +51,6 @@ impl Holder {
     }
 
     fn open(&self, state: &State, newest: &EpochInfo) -> Result<EpochKey, KeyringError> {
-        let unreadable = || KeyringError::Closed("it has a form that is not known here".to_owned());
         let lineage = lineage(state).ok_or_else(unreadable)?;
         let record = record(newest).ok_or_else(unreadable)?;
         match self {
@@ -66,16 +66,21 @@ impl Holder {
     }
 }
 
-/// The key of the newest epoch, if there is a keyring.
+/// The keys of all epochs, if there is a keyring: what does not open now never will.
 pub(super) fn open(
     state: &State,
     holder: Option<&Holder>,
-) -> Result<Option<EpochKey>, KeyringError> {
+) -> Result<Option<Keyring>, KeyringError> {
     let Some(newest) = state.newest_epoch() else {
         return Ok(None);
     };
     let holder = holder.ok_or(KeyringError::NoKey)?;
-    holder.open(state, newest).map(Some)
+    let records: Option<Vec<_>> = state.epochs().map(|epoch| record(epoch)).collect();
+    let records = records.ok_or_else(unreadable)?;
+    let keyring = Keyring::open(holder.open(state, newest)?, records);
+    keyring
+        .map(Some)
+        .map_err(|error| KeyringError::Closed(error.to_string()))
 }
 
 /// Begins the next epoch in a restored state: for `founder`, who is its only member, and for the same
@@ -85,6 +90,7 @@ pub(super) fn begin(
     newest: &EpochKey,
     founder: NodeId,
     node_key: &NodeKey,
+    protector: Protector,
 ) -> Result<(), KeyringError> {
     let closed = |error: &dyn std::fmt::Display| KeyringError::Closed(error.to_string());
     let (recovery, set) = match state.recovery() {
@@ -98,7 +104,7 @@ pub(super) fn begin(
     let public_key = Bytes::copy_from_slice(node_key.public().as_bytes());
     let own = HolderKey {
         public_key: public_key.clone(),
-        protector: Protector::File.name().into(),
+        protector: protector.name().into(),
     };
     take(
         state,
@@ -140,4 +146,8 @@ fn take(state: &mut State, body: Body) -> Result<(), KeyringError> {
         Some(refusal) => Err(KeyringError::Refused(refusal.message.to_string())),
         None => Ok(()),
     }
+}
+
+fn unreadable() -> KeyringError {
+    KeyringError::Closed("it has a form that is not known here".to_owned())
 }

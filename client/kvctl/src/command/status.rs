@@ -168,7 +168,7 @@ fn show(
     output.line("")?;
     output.line(format_args!(
         "{FAINT}history: {} older versions, {}{} · log {} to {}, archive at {} · \
-         {}{FAINT:#}",
+         {} · {}{FAINT:#}",
         status.past_rows,
         status.past,
         match status.compacted {
@@ -179,6 +179,7 @@ fn show(
         status.log_last,
         status.snapshot,
         count(status.leases, "lease"),
+        newest_backup(status),
     ))?;
     if problems.is_empty() {
         return output.line(format_args!("{GOOD}all is well{GOOD:#}"));
@@ -186,6 +187,17 @@ fn show(
     problems
         .iter()
         .try_for_each(|problem| output.line(format_args!("{BAD}problem{BAD:#}: {problem}")))
+}
+
+fn newest_backup(status: &sdk::Status) -> String {
+    let made = status
+        .members
+        .iter()
+        .filter_map(|member| Some((member.backup_at?, &member.member.name)));
+    match made.max() {
+        Some((at, member)) => format!("newest backup {} UTC on {member}", time::short(at)),
+        None => "no backup yet".to_owned(),
+    }
 }
 
 fn member_row(status: &MemberStatus) -> [String; 9] {
@@ -220,7 +232,7 @@ fn limit_row(limit: &Limit) -> [String; 3] {
 }
 
 /// A number and its unit; bytes in the unit that fits.
-fn amount(number: u64, unit: &str) -> String {
+pub(super) fn amount(number: u64, unit: &str) -> String {
     if unit != "bytes" {
         let unit = unit
             .strip_suffix('s')
@@ -271,6 +283,7 @@ fn member_status_json(status: &MemberStatus) -> Json {
     json["state_hash"] = json!(hex(&status.state_hash));
     json["version"] = json!(status.version);
     json["problem"] = json!(status.problem);
+    json["backup_at"] = json!(status.backup_at.map(time::rfc3339));
     json
 }
 

@@ -21,6 +21,7 @@ fn member(id: u64, reachable: bool, problem: &str) -> MemberStatus {
         state_hash: vec![0xab; 32],
         version: "0.1.0".to_owned(),
         problem: problem.to_owned(),
+        backup_at: None,
     }
 }
 
