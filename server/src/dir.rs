@@ -68,16 +68,22 @@ impl NodeDir {
             Found::Foreign(names) => return Err(foreign(path, names)),
             Found::Node => {}
         }
-        let lock = DirLock::take(path)?;
+        let dir = Self::open_without_data(path)?;
+        dir.check_data()?;
+        Ok(dir)
+    }
+
+    /// Takes a folder for its keys: its data may be lost or damaged, and nothing is run on it.
+    pub(crate) fn open_without_data(path: &Path) -> Result<Self, DirError> {
+        // First, so that no lock is left in the folder of something else.
         let configuration = read_configuration(path)?;
-        let dir = Self {
+        let lock = DirLock::take(path)?;
+        Ok(Self {
             path: path.to_owned(),
             configuration,
             unlock: KeyUnlock::Nothing,
             _lock: lock,
-        };
-        dir.check_data()?;
-        Ok(dir)
+        })
     }
 
     /// The settings of its node.

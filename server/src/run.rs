@@ -91,7 +91,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 
 /// A core dump would hold the keys of the cluster; other processes of the same user may not look
 /// into the memory of this one either.
-fn forbid_core_dumps() -> io::Result<()> {
+pub(crate) fn forbid_core_dumps() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(rustix::process::setrlimit(

@@ -9,7 +9,7 @@ use std::{
 use holdfast_proto::log::v1::{BackupBody, BackupHeader, BackupSignature};
 use holdfast_seal::{
     Lineage, OsRandom, StreamOpener, StreamSealer,
-    stream::{Reader, Unlock},
+    stream::{Reader, StreamError, Unlock},
 };
 use prost::Message as _;
 
@@ -212,7 +212,7 @@ impl BackupReader {
             Lock::None => Err(BackupError::Sealed { path }),
             Lock::Key(unlock) => {
                 let opened = StreamOpener::new(body, &bound_to(&head), unlock);
-                let opened = opened.map_err(|error| BackupError::io(&path, "opened", error))?;
+                let opened = opened.map_err(|error| not_opened(path, error))?;
                 Ok(Box::new(opened))
             }
         }
@@ -253,6 +253,17 @@ impl BackupReader {
         BackupError::CutOff {
             path: self.path.clone(),
         }
+    }
+}
+
+/// Its signature was checked, so that what does not open was not changed: it is for others.
+fn not_opened(path: PathBuf, error: io::Error) -> BackupError {
+    let why = error.get_ref().and_then(|why| why.downcast_ref());
+    match why {
+        Some(StreamError::FileKey | StreamError::NotForThisKey { .. }) => {
+            BackupError::OtherKey { path }
+        }
+        _ => BackupError::io(&path, "opened", error),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) use self::{making::Backups, schedule::run, signature::Signer};
 #[non_exhaustive]
 pub enum BackupError {
     /// The system refused.
-    #[error("the backup {path} could not be {action}: {source}; nothing half-made was left")]
+    #[error("the backup {path} could not be {action}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -94,6 +94,14 @@ pub enum BackupError {
         /// The file.
         path: PathBuf,
     },
+    /// It is sealed, and not for the key that was given.
+    #[error(
+        "the backup {path} was not sealed for this key: it takes shares of the recovery key, or the key of a member, that the cluster had when it was made"
+    )]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is none of that name.
     #[error("there is no backup {name}; `kvctl backup list` shows those that there are")]
     Missing {
@@ -146,6 +154,7 @@ impl BackupError {
             | Self::Damaged { path, .. }
             | Self::Signature { path, .. }
             | Self::Sealed { path }
+            | Self::OtherKey { path }
             | Self::NoCluster { path }
             | Self::Archive(
                 ArchiveError::Io { path, .. }

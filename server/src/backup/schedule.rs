@@ -44,7 +44,7 @@ pub(crate) async fn run(host: Arc<Host>, backups: Arc<Backups>) {
         } else {
             // Whoever leads now says what is wrong.
             backups.set_problem(String::new());
-            LOOK
+            LOOK.min(every)
         };
         tokio::select! {
             changed = leaderships.changed() => if changed.is_err() { return },

@@ -216,7 +216,8 @@ fn a_sealed_backup_opens_with_enough_shares_and_says_how_many_are_missing() {
     let lock = Lock::Key(Unlock::Recovery(&combined));
     assert_eq!(read(&path, &trust, &lock).unwrap(), body());
     let (other, _) = RecoveryKey::split_new(&mut OsRandom, Split::new(3, 2).unwrap());
-    assert!(read(&path, &trust, &Lock::Key(Unlock::Recovery(&other))).is_err());
+    let error = read(&path, &trust, &Lock::Key(Unlock::Recovery(&other))).unwrap_err();
+    assert!(matches!(error, BackupError::OtherKey { .. }), "{error}");
 }
 
 #[test]
@@ -302,7 +303,6 @@ fn so_many_are_kept_as_told_and_one_that_failed_leaves_nothing() {
         full,
     );
     let error = error.unwrap_err();
-    assert!(error.to_string().contains("nothing half-made"), "{error}");
     let told = error.told();
     assert!(told.contains("b.new") && !told.contains("/a"), "{told}");
     drop(unpublished);

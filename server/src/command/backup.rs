@@ -16,6 +16,7 @@ use crate::{
     backup::{self, BackupReader, Lock, Trust},
     keyring,
     restore::{Holder, RestoreOptions, restore},
+    run::forbid_core_dumps,
 };
 
 /// What a backup is checked against, and opened with.
@@ -71,6 +72,7 @@ pub(super) struct VerifyArguments {
 
 impl RestoreArguments {
     pub(super) fn execute(self) -> Result<(), Box<dyn Error>> {
+        forbid_core_dumps()?;
         let protector = self.addresses.key_protector;
         let options = RestoreOptions {
             trust: self.key.trust()?,
@@ -124,6 +126,7 @@ impl RestoreArguments {
 
 impl VerifyArguments {
     pub(super) fn execute(self) -> Result<(), Box<dyn Error>> {
+        forbid_core_dumps()?;
         let trust = self.key.trust()?;
         let holder = self.key.holder(&self.file)?;
         let lock = || match &holder {

@@ -73,40 +73,48 @@ pub(crate) fn open_or_make(
     unlock: &KeyUnlock,
 ) -> Result<(NodeKey, Protector), NodeKeyFileError> {
     let protector = dir.configuration().key_protector;
+    let key = match open(dir, unlock)? {
+        Some(key) => key,
+        None => {
+            let key = NodeKey::generate(&mut OsRandom);
+            keep(&dir.keyring(), &key, protector, unlock)?;
+            key
+        }
+    };
+    Ok((key, protector))
+}
+
+/// Opens the node key of a folder, if there is one.
+pub(crate) fn open(dir: &NodeDir, unlock: &KeyUnlock) -> Result<Option<NodeKey>, NodeKeyFileError> {
+    let protector = dir.configuration().key_protector;
     let path = dir.keyring().join(NODE_KEY);
     let failed = |source| NodeKeyFileError::Key {
         path: path.clone(),
         source,
     };
-    match fs::read(&path) {
-        Ok(file) => {
-            let file = SecretBytes::new(file);
-            let found = NodeKey::protector_of(file.expose()).map_err(failed)?;
-            if found != protector {
-                return Err(failed(NodeKeyError::OtherProtector {
-                    found,
-                    expected: protector,
-                }));
-            }
-            let key = match (protector, unlock) {
-                (Protector::File, _) => NodeKey::open(file.expose(), &Unlock::File),
-                (Protector::Passphrase, KeyUnlock::Passphrase(passphrase)) => {
-                    NodeKey::open(file.expose(), &Unlock::Passphrase(passphrase))
-                }
-                (Protector::SystemdCredential, KeyUnlock::Credential(credential)) => {
-                    NodeKey::open(file.expose(), &Unlock::SystemdCredential(credential))
-                }
-                _ => return Err(NodeKeyFileError::Locked { protector }),
-            };
-            Ok((key.map_err(failed)?, protector))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = NodeKey::generate(&mut OsRandom);
-            keep(&dir.keyring(), &key, protector, unlock)?;
-            Ok((key, protector))
-        }
-        Err(source) => Err(files::failed("could not read", &path)(source).into()),
+    let file = match fs::read(&path) {
+        Ok(file) => SecretBytes::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(files::failed("could not read", &path)(source).into()),
+    };
+    let found = NodeKey::protector_of(file.expose()).map_err(failed)?;
+    if found != protector {
+        return Err(failed(NodeKeyError::OtherProtector {
+            found,
+            expected: protector,
+        }));
     }
+    let key = match (protector, unlock) {
+        (Protector::File, _) => NodeKey::open(file.expose(), &Unlock::File),
+        (Protector::Passphrase, KeyUnlock::Passphrase(passphrase)) => {
+            NodeKey::open(file.expose(), &Unlock::Passphrase(passphrase))
+        }
+        (Protector::SystemdCredential, KeyUnlock::Credential(credential)) => {
+            NodeKey::open(file.expose(), &Unlock::SystemdCredential(credential))
+        }
+        _ => return Err(NodeKeyFileError::Locked { protector }),
+    };
+    key.map(Some).map_err(failed)
 }
 
 /// Keeps a new node key in a folder, under its protector.

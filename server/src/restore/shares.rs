@@ -1,11 +1,17 @@
 //! Where the holder's key comes from: shares in a file or typed, or a node's folder.
 
-use std::{io::Read as _, path::Path};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use holdfast_seal::{Gathered, RecoveryError, SecretBytes, Share, ShareTextError};
 
 use super::Holder;
-use crate::dir::{DirError, NodeDir, NodeKeyFileError};
+use crate::{
+    dir::{DirError, NodeDir, NodeKeyFileError},
+    keyring::file,
+};
 
 /// Why nobody's key is there.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,12 @@ pub enum HolderError {
     /// They do not make the key.
     #[error("the recovery shares do not open the backup; nothing was restored")]
     Shares(#[from] RecoveryError),
+    /// There is no key in the node's folder.
+    #[error("there is no node key in {path}, so it opens no backup; use the recovery shares")]
+    NoKey {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The node's folder.
     #[error(transparent)]
     Dir(#[from] DirError),
@@ -80,12 +92,14 @@ impl Holder {
         Ok(Self::Recovery(gathered.combine()?))
     }
 
-    /// Of a node that was a member. Its folder is read, and kept from running meanwhile.
+    /// Of a node that was a member: of its folder its keys and node.toml are read, and it is kept from
+    /// running meanwhile.
     pub fn of_folder(path: &Path) -> Result<Self, HolderError> {
-        let mut dir = NodeDir::open(path)?;
-        let unlock = crate::keyring::file::unlock(&dir, None)?;
-        dir.unlock_with(unlock);
-        let (key, _) = dir.open_node_key()?;
+        let dir = NodeDir::open_without_data(path)?;
+        let unlock = file::unlock(&dir, None)?;
+        let key = file::open(&dir, &unlock)?.ok_or_else(|| HolderError::NoKey {
+            path: path.to_owned(),
+        })?;
         Ok(Self::Member(dir.configuration().id, key))
     }
 }

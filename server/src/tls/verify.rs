@@ -1,12 +1,18 @@
 //! Checks of the server's certificate: a peer must be the node that was meant, and a new node must
 //! meet the authority that its token pins.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use holdfast_proto::NodeName;
 use parking_lot::Mutex;
 use rustls::{
-    DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -49,6 +55,7 @@ pub struct NamedNode {
     roots: Arc<RootCertStore>,
     cluster: String,
     name: NodeName,
+    was_told: AtomicBool,
 }
 
 impl NamedNode {
@@ -58,7 +65,21 @@ impl NamedNode {
             roots,
             cluster: cluster.to_owned(),
             name,
+            was_told: AtomicBool::new(false),
         }
+    }
+
+    /// Another authority may be that of the cluster that was made from a backup of this one: then this
+    /// node is the one that does not belong there, and its operator has to know. Said once.
+    fn explained(&self, error: Error) -> Error {
+        use CertificateError::{BadSignature, UnknownIssuer};
+        let Error::InvalidCertificate(UnknownIssuer | BadSignature) = error else {
+            return error;
+        };
+        if !self.was_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(in_place_of = %self.name, "{ANOTHER_CLUSTER}");
+        }
+        Error::General(ANOTHER_CLUSTER.to_owned())
     }
 }
 
@@ -95,7 +116,8 @@ impl Check for NamedNode {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        verify_chain(end_entity, intermediates, &self.roots, now)?;
+        verify_chain(end_entity, intermediates, &self.roots, now)
+            .map_err(|error| self.explained(error))?;
         match identity(end_entity)? {
             Identity::Node { cluster, name, .. }
                 if cluster == self.cluster && name == self.name =>
@@ -197,3 +219,6 @@ fn identity(certificate: &CertificateDer<'_>) -> Result<Identity, Error> {
 
 /// What [`PinnedAuthority`] says of a server that another authority vouches for.
 pub const WRONG_AUTHORITY: &str = "the authority of the one who answers is not the token's";
+/// What [`NamedNode`] says of a server that another authority vouches for.
+const ANOTHER_CLUSTER: &str = "a node of another cluster answers; if this cluster was restored from a \
+     backup, this node is of the cluster before: empty its folder and join it anew with a token";

@@ -1,6 +1,7 @@
 //! A cluster of `kvd` processes that a test starts, breaks and mends.
 
 mod look;
+mod loss;
 
 use std::{
     fs,
@@ -407,6 +408,11 @@ impl Cluster {
             command.args(["--etcd-listen", &node.etcd[0]]);
         }
         succeed(&mut command)?;
+        self.begin(place, role).await
+    }
+
+    /// Runs a node for the first time and waits until it serves in this role.
+    async fn begin(&mut self, place: usize, role: Role) -> anyhow::Result<()> {
         self.configure(place)?;
         self.run(place)?;
         // Each joins a cluster that serves; the next needs its vote.
