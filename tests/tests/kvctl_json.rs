@@ -292,3 +292,29 @@ async fn members_and_the_status_are_printed_as_documented() {
     }
     assert_eq!(status["problems"], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backups_are_printed_as_documented() {
+    let user = User::set_up().await;
+    user.json(&["put", "a", "1"]).await;
+    let made = user.checked("backup create", &["backup", "create"]).await;
+    let listed = user.checked("backup list", &["backup", "list"]).await;
+    assert_eq!(fields(&listed), ["backups", "problems"]);
+    let all = fields(&listed["backups"][0]);
+    let more = fields(&made).into_iter();
+    let more: Vec<_> = more.filter(|field| !all.contains(field)).collect();
+    assert_eq!(more, ["took_ms", "file"]);
+    for field in all {
+        let rows = user.documented.all();
+        assert!(rows.contains(field), "{field}");
+    }
+    for check in ["verify", "drill"] {
+        let row = format!("backup {check}");
+        let found = user.checked("backup verify", &["backup", check]).await;
+        assert_eq!(found["drill"], check == "drill", "{row}");
+    }
+    let copy = user.cluster.folder().join("copy");
+    let fetch = ["backup", "fetch", "--out", copy.to_str().unwrap()];
+    let fetched = user.checked("backup fetch", &fetch).await;
+    assert_eq!(fields(&fetched), ["name", "node", "bytes", "file"]);
+}

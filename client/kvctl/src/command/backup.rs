@@ -70,13 +70,13 @@ fn backup_json(backup: &BackupFile) -> Json {
     if !backup.problem.is_empty() {
         return json!({
             "name": backup.name,
-            "member": backup.member.0,
+            "node": backup.member_name,
             "problem": backup.problem,
         });
     }
     json!({
         "name": backup.name,
-        "member": backup.member.0,
+        "node": backup.member_name,
         "at": time::rfc3339(backup.at),
         "bytes": backup.bytes,
         "index": backup.index,

@@ -35,7 +35,7 @@ impl Fetch {
         if session.is_json() {
             return session.output.json(&json!({
                 "name": backup.name,
-                "member": backup.member.0,
+                "node": backup.member_name,
                 "bytes": backup.bytes,
                 "file": self.out,
             }));

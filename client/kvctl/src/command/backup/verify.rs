@@ -78,7 +78,7 @@ fn show(output: &Output, found: &VerifiedBackup, drill: bool) -> Result<(), Fail
 fn found_json(found: &VerifiedBackup, drill: bool) -> Json {
     json!({
         "name": found.backup.name,
-        "member": found.backup.member.0,
+        "node": found.backup.member_name,
         "drill": drill,
         "revision": found.backup.revision,
         "keys": found.keys,
