@@ -4,7 +4,7 @@ use std::{env, error::Error, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "holdfast/v1/types.proto",
     "holdfast/v1/kv.proto",
     "holdfast/v1/watch.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 15] = [
     "holdfast/v1/keyring.proto",
     "holdfast/v1/secrets.proto",
     "holdfast/v1/audit.proto",
+    "holdfast/v1/access.proto",
     "holdfast/log/v1/record.proto",
     "holdfast/log/v1/raft.proto",
     "holdfast/log/v1/state.proto",

@@ -170,6 +170,36 @@ impl KeyRange {
         }
     }
 
+    /// Whether every key of it lies in `other`.
+    pub fn is_within(&self, other: &Self) -> bool {
+        if let Some(key) = self.as_single() {
+            return other.contains(key);
+        }
+        self.start >= other.start
+            && match (&self.end, &other.end) {
+                (_, End::Unbounded) => true,
+                (End::Before(end), End::Before(limit)) => end <= limit,
+                _ => false,
+            }
+    }
+
+    /// Whether a key can lie in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self.as_single(), other.as_single()) {
+            (Some(key), _) => other.contains(key),
+            (_, Some(key)) => self.contains(key),
+            _ => self.begins_before_end_of(other) && other.begins_before_end_of(self),
+        }
+    }
+
+    fn begins_before_end_of(&self, other: &Self) -> bool {
+        match &other.end {
+            End::Single => self.start <= other.start,
+            End::Before(end) => self.start < *end,
+            End::Unbounded => true,
+        }
+    }
+
     /// The same range from `start` on: how a limited read goes on.
     pub fn continue_from(&self, start: impl Into<Bytes>) -> Self {
         Self {

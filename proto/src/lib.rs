@@ -10,6 +10,7 @@
 //!
 //! Absent on purpose: behaviour. Nothing here reads a clock, a disk or the network.
 
+pub mod access;
 pub mod etcd;
 pub mod key;
 pub mod lease;

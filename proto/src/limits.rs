@@ -67,6 +67,16 @@ pub const WRAP_BYTES: usize = 4 * 1024;
 pub const SHARE_SET_BYTES: usize = 64;
 /// Most secrets that are rewrapped by one command.
 pub const REWRAP_WRAPS: usize = 1_000;
+/// Roles that are not built in.
+pub const ROLES: usize = 256;
+/// Rules of one role.
+pub const ROLE_RULES: usize = 64;
+/// Identities that are granted a role.
+pub const GRANTS: usize = 4_096;
+/// Roles of one identity.
+pub const GRANT_ROLES: usize = 16;
+/// Identities that the state knows of, the revoked ones too.
+pub const IDENTITIES: usize = 16_384;
 /// Anchors of one member's audit log that the state keeps. The newest vouches for all before it;
 /// the older ones tell where a change was made.
 pub const AUDIT_ANCHORS: usize = 64;

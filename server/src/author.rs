@@ -1,39 +1,31 @@
-//! Who calls, and whether they may: by the certificate of their connection.
+//! Who calls, and whether they are let in at all: by the certificate of their connection.
 //!
-//! For now every certificate of this cluster may use the whole public API. What nodes tell each
-//! other is for nodes alone, and a node that was removed is refused everywhere. Joining, health and
-//! reflection ask for no certificate.
+//! Joining, health and reflection ask for no certificate; what nodes tell each other is for nodes
+//! alone; a node that was removed is refused everywhere. What a client may do once it is in is for
+//! the policy to say ([`crate::access`]).
 
-use std::net::SocketAddr;
-
-use http::Extensions;
 use tonic::Status;
 
-use crate::{identity::Identity, status::Reason, tls::Peer};
+use crate::{access::Required, caller::Caller, identity::Identity, status::Reason};
 
 /// How the caller signs what it changes: `client/NAME` or `node/NAME`.
 pub(crate) fn of<T>(request: &tonic::Request<T>) -> String {
-    name_of(request.extensions())
+    Caller::of(request).author().to_string()
 }
 
-/// As [`of`], from the extensions of a request.
-pub(crate) fn name_of(extensions: &Extensions) -> String {
-    identity(extensions).map_or_else(|| NOBODY.to_owned(), Identity::to_string)
-}
-
-/// Whether the caller may call the method at `path` of a node of `cluster`. `is_removed` tells of a
-/// public key whether it was a member's that is one no more.
+/// Whether the caller may come to a method of a node of `cluster`, before it is asked what it may do
+/// there. `is_removed` tells of a public key whether it was a member's that is one no more.
 pub(crate) fn admit(
-    path: &str,
-    extensions: &Extensions,
+    required: Required,
+    caller: &Caller,
     cluster: &str,
     is_removed: impl FnOnce(&[u8]) -> bool,
 ) -> Result<(), Status> {
-    if path.starts_with("/grpc.") || path == JOIN {
+    if required == Required::Open {
         return Ok(());
     }
-    let identity = admit_identity(identity(extensions), cluster, is_removed)?;
-    if matches!(identity, Identity::Client { .. }) && path.starts_with("/holdfast.peer.") {
+    let identity = admit_identity(caller.identity(), cluster, is_removed)?;
+    if matches!(identity, Identity::Client { .. }) && required == Required::Node {
         return Err(Reason::NotAllowed
             .status("only nodes of the cluster may call this; use the public API instead"));
     }
@@ -70,16 +62,3 @@ pub(crate) fn admit_identity<'a>(
     }
     Ok(identity)
 }
-
-/// Who calls, if a certificate says so.
-pub(crate) fn identity(extensions: &Extensions) -> Option<&Identity> {
-    extensions.get::<Peer>()?.0.as_ref()
-}
-
-/// Where the caller connected from; `None`: it is this process.
-pub(crate) fn address(extensions: &Extensions) -> Option<SocketAddr> {
-    extensions.get::<Peer>()?.1
-}
-
-const JOIN: &str = "/holdfast.v1.Cluster/Join";
-const NOBODY: &str = "nobody";

@@ -1,5 +1,6 @@
 //! `kvd dev`: a local cluster of real processes, until ctrl-c.
 
+mod access;
 pub mod cluster;
 mod escrow;
 mod http;

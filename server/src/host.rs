@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
+    access::{Denied, Permit},
     audit::Audit,
     backup::Backups,
+    caller::Caller,
     clocks::Clocks,
     deadline,
     fence::Fence,
@@ -196,6 +198,22 @@ impl Host {
                 "the consistency asked for is not known; use linearizable or local",
             )),
         }
+    }
+
+    /// Refuses what the caller may not do. A refusal counts only once this node is known to have the
+    /// newest policy: one that lags would refuse who was just let in.
+    pub(crate) async fn permit(
+        &self,
+        caller: &Caller,
+        deadline: Instant,
+        check: impl Fn(&State, &Permit) -> Result<(), Denied>,
+    ) -> Result<(), Status> {
+        let looked = || self.read(|state| check(state, &caller.permit(state)));
+        if looked().is_ok() {
+            return Ok(());
+        }
+        self.barrier(deadline).await?;
+        Ok(looked()?)
     }
 
     /// A member as consensus reaches it.

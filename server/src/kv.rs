@@ -12,6 +12,7 @@ pub(crate) use self::past::{on_blocking_thread, value};
 
 use std::sync::Arc;
 
+use holdfast_core::State;
 use holdfast_proto::{
     log::v1::{self as log, command::Body, reply},
     v1::{self, kv_server::Kv},
@@ -19,7 +20,10 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    author, deadline,
+    access::Permit,
+    author,
+    caller::Caller,
+    deadline,
     host::{Host, Proposal},
     status::Reason,
 };
@@ -41,8 +45,8 @@ impl Kv for KvService {
         &self,
         request: Request<v1::RangeRequest>,
     ) -> Result<Response<v1::RangeResponse>, Status> {
-        let deadline = deadline::of(request.metadata());
-        range::range(&self.host, request.into_inner(), deadline)
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        range::range(&self.host, request.into_inner(), &caller, deadline)
             .await
             .map(Response::new)
     }
@@ -52,19 +56,23 @@ impl Kv for KvService {
         request: Request<v1::PutRequest>,
     ) -> Result<Response<v1::PutResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
+        let put = v1::PutOperation {
+            key: request.key,
+            value: request.value,
+            lease: request.lease,
+            previous: request.previous,
+            keep_value: request.keep_value,
+            keep_lease: request.keep_lease,
+            replace_secret: request.replace_secret,
+            seal: None,
+        };
+        let check = |state: &State, permit: &Permit| permit.put(state, &put);
+        self.host.permit(&caller, deadline, check).await?;
+        let author = caller.author().to_string();
         let body = Body::Put(log::Put {
-            put: Some(v1::PutOperation {
-                key: request.key,
-                value: request.value,
-                lease: request.lease,
-                previous: request.previous,
-                keep_value: request.keep_value,
-                keep_lease: request.keep_lease,
-                replace_secret: request.replace_secret,
-                seal: None,
-            }),
+            put: Some(put),
             expected: request.expected,
         });
         let reply = self
@@ -85,13 +93,17 @@ impl Kv for KvService {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
+        let delete = v1::DeleteOperation {
+            range: request.range,
+            previous: request.previous,
+        };
+        let check = |_: &State, permit: &Permit| permit.deletion(&delete);
+        self.host.permit(&caller, deadline, check).await?;
+        let author = caller.author().to_string();
         let body = Body::Delete(log::Delete {
-            delete: Some(v1::DeleteOperation {
-                range: request.range,
-                previous: request.previous,
-            }),
+            delete: Some(delete),
             expected: request.expected,
         });
         let reply = self
@@ -117,10 +129,13 @@ impl Kv for KvService {
         request: Request<v1::TransactRequest>,
     ) -> Result<Response<v1::TransactResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let transaction = request.transaction.unwrap_or_default();
         refuse_sealed(&transaction)?;
+        let check = |state: &State, permit: &Permit| permit.transaction(state, &transaction);
+        self.host.permit(&caller, deadline, check).await?;
+        let author = caller.author().to_string();
         let body = Body::Transact(transaction);
         let reply = self
             .write(request.request, author, request.note, body, deadline)
@@ -139,8 +154,8 @@ impl Kv for KvService {
         &self,
         request: Request<v1::HistoryRequest>,
     ) -> Result<Response<v1::HistoryResponse>, Status> {
-        let deadline = deadline::of(request.metadata());
-        past::history(&self.host, request.into_inner(), deadline)
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        past::history(&self.host, request.into_inner(), &caller, deadline)
             .await
             .map(Response::new)
     }
@@ -149,8 +164,8 @@ impl Kv for KvService {
         &self,
         request: Request<v1::DiffRequest>,
     ) -> Result<Response<v1::DiffResponse>, Status> {
-        let deadline = deadline::of(request.metadata());
-        past::diff(&self.host, request.into_inner(), deadline)
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        past::diff(&self.host, request.into_inner(), &caller, deadline)
             .await
             .map(Response::new)
     }
@@ -159,9 +174,8 @@ impl Kv for KvService {
         &self,
         request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
-        let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
-        rollback::rollback(&self.host, request.into_inner(), author, deadline)
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        rollback::rollback(&self.host, request.into_inner(), &caller, deadline)
             .await
             .map(Response::new)
     }

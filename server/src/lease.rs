@@ -13,7 +13,7 @@ use std::{
 use futures::{Stream, StreamExt as _, future::BoxFuture, stream};
 use holdfast_core::State;
 use holdfast_proto::{
-    Key, LeaseId,
+    Key, KeyRange, LeaseId,
     log::v1::{self as log, command::Body, reply},
     peer::v1 as peer,
     v1::{self, lease_server::Lease},
@@ -21,7 +21,10 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    author, convert, deadline,
+    access::Permit,
+    author,
+    caller::Caller,
+    convert, deadline,
     host::{self, Host, Proposal},
     leader::{Leader, at_leader, not_leader},
     peers::request_until,
@@ -77,9 +80,12 @@ impl Lease for LeaseService {
         request: Request<v1::LeaseRevokeRequest>,
     ) -> Result<Response<v1::LeaseRevokeResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().to_string();
         let request = request.into_inner();
         let lease = convert::lease(request.lease)?;
+        let check = |state: &State, permit: &Permit| permit.end_lease(state, lease.get());
+        self.host.permit(&caller, deadline, check).await?;
         let proposal = Proposal {
             request: request.request,
             author,
@@ -105,15 +111,15 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<v1::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::KeepAliveStream>, Status> {
-        let host = self.host.clone();
+        let (host, caller) = (self.host.clone(), Caller::of(&request));
         // All that arrived meanwhile is renewed together; answers keep the order.
         let answers = request
             .into_inner()
             .ready_chunks(RENEWALS_AT_ONCE)
             .take_until(host.closing.clone().cancelled_owned())
             .then(move |asked| {
-                let host = host.clone();
-                async move { stream::iter(answer(&host, asked).await) }
+                let (host, caller) = (host.clone(), caller.clone());
+                async move { stream::iter(answer(&host, &caller, asked).await) }
             })
             .flatten();
         let closing = self.host.closing.clone();
@@ -127,9 +133,14 @@ impl Lease for LeaseService {
         request: Request<v1::LeaseTimeToLiveRequest>,
     ) -> Result<Response<v1::LeaseTimeToLiveResponse>, Status> {
         let deadline = deadline::of(request.metadata());
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let id = convert::lease(request.lease)?;
         self.host.barrier(deadline).await?;
+        if request.keys {
+            let check = |state: &State, permit: &Permit| permit.list_lease(state, id);
+            self.host.permit(&caller, deadline, check).await?;
+        }
         let found = self.host.read(|state| {
             state.lease(id).map(|lease| {
                 let keys = lease.keys.iter().map(Key::to_bytes);
@@ -162,7 +173,11 @@ impl Lease for LeaseService {
         &self,
         request: Request<v1::LeaseListRequest>,
     ) -> Result<Response<v1::LeaseListResponse>, Status> {
-        self.host.barrier(deadline::of(request.metadata())).await?;
+        let deadline = deadline::of(request.metadata());
+        self.host.barrier(deadline).await?;
+        let check = |_: &State, permit: &Permit| permit.list(&KeyRange::all());
+        let caller = Caller::of(&request);
+        self.host.permit(&caller, deadline, check).await?;
         let state = self.host.replica.store().view();
         Ok(Response::new(v1::LeaseListResponse {
             header: self.host.header(state.revision()),
@@ -182,6 +197,7 @@ pub(crate) fn pick(wanted: u64) -> u64 {
 /// Renews what one stream asked for; an error ends the stream.
 async fn answer(
     host: &Host,
+    caller: &Caller,
     asked: Vec<Result<v1::LeaseKeepAliveRequest, Status>>,
 ) -> Vec<Result<v1::LeaseKeepAliveResponse, Status>> {
     let mut leases = Vec::with_capacity(asked.len());
@@ -192,7 +208,11 @@ async fn answer(
             Err(status) => broken = Some(Err(status)),
         }
     }
-    let renewed = renew(host, &leases, Instant::now() + RENEWAL_TIMEOUT).await;
+    let deadline = Instant::now() + RENEWAL_TIMEOUT;
+    let renewed = match may_renew(host, caller, &leases, deadline).await {
+        Ok(()) => renew(host, &leases, deadline).await,
+        Err(refusal) => Err(refusal),
+    };
     let mut answers = match renewed {
         Ok(ttls) => leases
             .into_iter()
@@ -209,6 +229,20 @@ async fn answer(
     };
     answers.extend(broken);
     answers
+}
+
+/// Whether the caller may keep all of these alive. Refused is the whole of what arrived together.
+pub(crate) async fn may_renew(
+    host: &Host,
+    caller: &Caller,
+    leases: &[u64],
+    deadline: Instant,
+) -> Result<(), Status> {
+    let check = |state: &State, permit: &Permit| {
+        let mut leases = leases.iter();
+        leases.try_for_each(|&lease| permit.use_lease(state, lease))
+    };
+    host.permit(caller, deadline, check).await
 }
 
 /// Renews leases, wherever the leader is. Answers their time to live, 0 for one that is gone.

@@ -10,7 +10,11 @@
 
 mod contender;
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{Stream, stream};
 use holdfast_core::{State, lock};
@@ -23,7 +27,9 @@ use tonic::{Request, Response, Status};
 
 use self::contender::Contender;
 use crate::{
-    author, convert, deadline,
+    access::Permit,
+    caller::Caller,
+    convert, deadline,
     host::{Host, Proposal},
     status::{Reason, invalid},
 };
@@ -47,12 +53,16 @@ impl Lock for LockService {
     ) -> Result<Response<v1::LockAcquireResponse>, Status> {
         let short = deadline::of(request.metadata());
         let long = deadline::of_wait(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let (name, lease) = contest(&request.name, request.lease)?;
+        self.permit(&caller, &name, lease, short).await?;
+        let author = caller.author().to_string();
         let mut contender = Contender::enter(&self.host, &name, lease, None, author, short).await?;
         let held = if request.wait {
             contender.wait(long).await?;
+            // A right may have been taken away while it waited.
+            self.permit(&caller, &name, lease, in_a_moment()).await?;
             true
         } else {
             contender.is_first(short).await?
@@ -84,15 +94,18 @@ impl Lock for LockService {
     ) -> Result<Response<v1::CampaignResponse>, Status> {
         let short = deadline::of(request.metadata());
         let long = deadline::of_wait(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let (name, lease) = contest(&request.name, request.lease)?;
+        self.permit(&caller, &name, lease, short).await?;
+        let author = caller.author().to_string();
         let value = request
             .value
             .ok_or_else(|| invalid("a campaign needs a value: what the leader proclaims"))?;
         let mut contender =
             Contender::enter(&self.host, &name, lease, Some(value), author, short).await?;
         contender.wait(long).await?;
+        self.permit(&caller, &name, lease, in_a_moment()).await?;
         contender.keep();
         Ok(Response::new(v1::CampaignResponse {
             header: self.host.header_now(),
@@ -106,9 +119,11 @@ impl Lock for LockService {
         request: Request<v1::ProclaimRequest>,
     ) -> Result<Response<v1::ProclaimResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let (name, lease) = contest(&request.name, request.lease)?;
+        self.permit(&caller, &name, lease, deadline).await?;
+        let author = caller.author().to_string();
         let key = contender::key(&name, lease)?;
         // A token is only good for a hold: who waits in line proclaims nothing.
         self.host.barrier(deadline).await?;
@@ -151,8 +166,10 @@ impl Lock for LockService {
         request: Request<v1::LeaderRequest>,
     ) -> Result<Response<v1::LeaderResponse>, Status> {
         let deadline = deadline::of(request.metadata());
+        let caller = Caller::of(&request);
         let name = parse_name(&request.into_inner().name)?;
         self.host.barrier(deadline).await?;
+        self.permit_watching(&caller, &name, deadline).await?;
         let leader = self.host.read(|state| holder(state, &name));
         Ok(Response::new(v1::LeaderResponse {
             header: self.host.header_now(),
@@ -167,10 +184,13 @@ impl Lock for LockService {
         request: Request<v1::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let deadline = deadline::of(request.metadata());
+        let caller = Caller::of(&request);
         let name = parse_name(&request.into_inner().name)?;
         self.host.barrier(deadline).await?;
+        self.permit_watching(&caller, &name, deadline).await?;
         let observer = Observer {
             host: self.host.clone(),
+            caller,
             name,
             seen: None,
         };
@@ -186,14 +206,43 @@ impl Lock for LockService {
 }
 
 impl LockService {
+    /// Refuses who may not take part under this name, or use this lease.
+    async fn permit(
+        &self,
+        caller: &Caller,
+        name: &Key,
+        lease: LeaseId,
+        deadline: Instant,
+    ) -> Result<(), Status> {
+        let contenders = lock::contenders(name);
+        let check = |state: &State, permit: &Permit| {
+            permit.lock(&contenders)?;
+            permit.use_lease(state, lease.get())
+        };
+        self.host.permit(caller, deadline, check).await
+    }
+
+    async fn permit_watching(
+        &self,
+        caller: &Caller,
+        name: &Key,
+        deadline: Instant,
+    ) -> Result<(), Status> {
+        let contenders = lock::contenders(name);
+        let check = |_: &State, permit: &Permit| permit.watch_lock(&contenders);
+        self.host.permit(caller, deadline, check).await
+    }
+
     async fn give_up(
         &self,
         request: Request<v1::LockReleaseRequest>,
     ) -> Result<Response<v1::LockReleaseResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let (name, lease) = contest(&request.name, request.lease)?;
+        self.permit(&caller, &name, lease, deadline).await?;
+        let author = caller.author().to_string();
         let key = contender::key(&name, lease)?;
         let delete = Kind::Delete(contender::delete(&key));
         let released = self
@@ -251,6 +300,7 @@ impl LockService {
 /// Follows who holds one name.
 struct Observer {
     host: Arc<Host>,
+    caller: Caller,
     name: Key,
     /// The last answer given: the holder's key with its revision, or that nobody holds.
     seen: Option<Option<(bytes::Bytes, u64)>>,
@@ -275,11 +325,18 @@ impl Observer {
                 .as_ref()
                 .map(|entry| (entry.key.clone(), entry.modified)),
         );
+        let permit = self.caller.permit_now(&self.host);
+        permit.watch_lock(&lock::contenders(&self.name))?;
         Ok(v1::LeaderResponse {
             header: self.host.header(revision),
             leader,
         })
     }
+}
+
+/// Until when what was just decided must be confirmed.
+fn in_a_moment() -> Instant {
+    Instant::now() + MOMENT
 }
 
 fn holder(state: &State, name: &Key) -> Option<v1::Entry> {
@@ -299,3 +356,5 @@ fn parse_name(name: &str) -> Result<Key, Status> {
     }
     convert::key(bytes::Bytes::copy_from_slice(name.as_bytes()))
 }
+
+const MOMENT: Duration = Duration::from_secs(2);

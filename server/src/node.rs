@@ -23,13 +23,13 @@ pub(crate) use self::serving::report as report_health;
 use crate::{
     audit::{self, Audit},
     backup::{self, Backups},
+    caller::Caller,
     clocks::{self, Clocks},
     configuration::NodeConfiguration,
     dir::{DirError, NodeDir},
     divergence, duties, etcd,
     fence::Fence,
     host::Host,
-    identity::Identity,
     keyring::{self, Keys},
     membership,
     observe::InFlight,
@@ -234,18 +234,15 @@ impl Node {
     }
 
     /// A client of the cluster through this node, without a network between. Signs what it does
-    /// as `client/embedded`.
+    /// as `client/embedded`, who may do everything but reveal secrets until the policy is changed.
     pub fn client(&self) -> Client {
         Client::from_channel(self.channel(), &*self.host.cluster)
     }
 
     /// As [`Node::client`], for the generated clients of `holdfast_proto::v1`.
     pub fn channel(&self) -> Channel {
-        let identity = Identity::Client {
-            cluster: self.host.cluster.to_string(),
-            name: "embedded".to_owned(),
-        };
-        connection::channel(self.local.clone(), identity)
+        let caller = Caller::embedded(&self.host.cluster);
+        connection::channel(self.local.clone(), caller)
     }
 
     /// Returns when the node serves: it is a known member, and there is a leader.

@@ -1,6 +1,6 @@
 //! What happens to every request before and after its service: one tracing span, one count, one
-//! duration, and the doors that stay shut (wrong cluster, fenced node, a
-//! witness).
+//! duration, and the doors that stay shut (wrong cluster, fenced node, a witness, a caller who has
+//! no right that the method could use).
 
 #[cfg(test)]
 pub(crate) mod described;
@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::future::Either;
@@ -22,8 +22,10 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
-    audit::{Class, Who},
+    access::{Required, table::METHODS},
+    audit::Class,
     author,
+    caller::Caller,
     host::Host,
     status::Reason,
     witness,
@@ -47,11 +49,16 @@ impl Observe {
         Self { host, in_flight }
     }
 
-    /// Why the request must not reach its service.
-    fn refusal<B>(&self, request: &http::Request<B>, method: &Method) -> Option<Status> {
+    /// Why the request must not reach its service, whatever the caller may do.
+    fn refusal(
+        &self,
+        request: &http::Request<Body>,
+        caller: &Caller,
+        method: &Method,
+    ) -> Option<Status> {
         let (path, cluster) = (request.uri().path(), &*self.host.cluster);
         let is_removed = |key: &[u8]| self.host.is_removed(key);
-        if let Err(refusal) = author::admit(path, request.extensions(), cluster, is_removed) {
+        if let Err(refusal) = author::admit(method.required, caller, cluster, is_removed) {
             return Some(refusal);
         }
         if let Some(why) = self.host.fence.reason()
@@ -68,6 +75,20 @@ impl Observe {
             )));
         }
         (self.host.is_witness && witness::is_closed(path)).then(|| witness::refusal(&self.host))
+    }
+
+    /// The answer to a request that is refused here; it is recorded and counted.
+    fn refuse(
+        &self,
+        path: &str,
+        caller: &Caller,
+        method: &Method,
+        refusal: &Status,
+    ) -> http::Response<Body> {
+        let audit = &self.host.audit;
+        audit.note_refusal(|| caller.who(), path, refusal);
+        count(method.name, refusal.code());
+        refusal.clone().into_http()
     }
 
     fn name_leader(&self, response: &mut http::Response<Body>) {
@@ -111,34 +132,68 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let method = Method::of(request.uri().path());
-        if let Some(refusal) = self.observe.refusal(&request, &method) {
-            let extensions = request.extensions();
-            let who = || Who::new(author::name_of(extensions), author::address(extensions));
-            self.observe
-                .host
-                .audit
-                .note_refusal(who, request.uri().path(), &refusal);
-            count(method.name, refusal.code());
-            return Box::pin(std::future::ready(Ok(refusal.into_http())));
+        let caller = Caller::among(request.extensions());
+        if let Some(refusal) = self.observe.refusal(&request, &caller, &method) {
+            let path = request.uri().path();
+            let answer = self.observe.refuse(path, &caller, &method, &refusal);
+            return Box::pin(std::future::ready(Ok(answer)));
         }
+        let host = &self.observe.host;
+        if !method.required.is_of_the_policy()
+            || caller.permit_now(host).meets(method.required).is_ok()
+        {
+            return self.serve(method, caller, request);
+        }
+        // The service that was asked whether it is ready is the one that is called.
+        let next = self.clone();
+        let mut observed = std::mem::replace(self, next);
+        Box::pin(async move {
+            let host = observed.observe.host.clone();
+            let required = method.required;
+            let met = host.permit(&caller, Instant::now() + CONFIRM, |_, permit| {
+                permit.meets(required)
+            });
+            match met.await {
+                Ok(()) => observed.serve(method, caller, request).await,
+                Err(refusal) => {
+                    let path = request.uri().path();
+                    Ok(observed.observe.refuse(path, &caller, &method, &refusal))
+                }
+            }
+        })
+    }
+}
+
+impl<S> Observed<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    /// Has the service answer, and looks on.
+    fn serve(
+        &mut self,
+        method: Method,
+        caller: Caller,
+        request: http::Request<Body>,
+    ) -> <Self as Service<http::Request<Body>>>::Future {
         if !method.counted {
             return Box::pin(self.inner.call(request));
         }
-        let author = author::name_of(request.extensions());
-        let span = tracing::info_span!("request", method = method.name, author = %author);
+        let span = tracing::info_span!("request", method = method.name, author = %caller.author());
         let ticket = self.observe.in_flight.enter();
         let begun = Instant::now();
         let observe = self.observe.clone();
-        let address = author::address(request.extensions());
         let response = match Class::of(request.uri().path()) {
             Class::Other => Either::Left(self.inner.call(request)),
             class => {
-                // The service that was asked whether it is ready is the one that is called.
+                // As above.
                 let next = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, next);
-                let (observe, who) = (observe.clone(), Who::new(author.clone(), address));
+                let (host, who) = (observe.host.clone(), caller.who());
+                let rule = caller.permit_now(&host).rule(method.required);
                 Either::Right(async move {
-                    match observe.host.audit.admit(class, &who, request).await {
+                    match host.audit.admit(class, &who, rule, request).await {
                         Ok(request) => inner.call(request).await,
                         Err(refusal) => Ok(refusal.into_http()),
                     }
@@ -153,8 +208,8 @@ where
                 let code = status.as_ref().map_or(tonic::Code::Ok, Status::code);
                 count(method.name, code);
                 if let Some(status) = status {
-                    let who = || Who::new(author, address);
-                    observe.host.audit.note_refusal(who, method.name, &status);
+                    let audit = &observe.host.audit;
+                    audit.note_refusal(|| caller.who(), method.name, &status);
                 }
             }
             metrics::histogram!("holdfast_request_seconds", "method" => method.name)
@@ -197,6 +252,8 @@ pub(crate) fn code_name(code: tonic::Code) -> &'static str {
 /// A method as metrics name it.
 struct Method {
     name: &'static str,
+    /// What the caller must show.
+    required: Required,
     /// Consensus traffic is counted by consensus, not request by request.
     counted: bool,
     /// A fenced node still says what is wrong with it.
@@ -206,90 +263,43 @@ struct Method {
 impl Method {
     /// Names come from a fixed list, so that a caller cannot make metrics grow.
     fn of(path: &str) -> Self {
-        let name = METHODS
+        let row = METHODS
             .iter()
-            .find_map(|name| (path.strip_prefix('/') == Some(name)).then_some(*name));
-        match name {
-            Some(name) => Self {
+            .find(|(name, _)| path.strip_prefix('/') == Some(name));
+        match row {
+            Some(&(name, required)) => Self {
                 name,
+                required,
                 counted: true,
                 served_when_fenced: name.ends_with("/Status"),
             },
             None if path.starts_with("/holdfast.peer.v1.Raft/") => Self {
                 name: "holdfast.peer.v1.Raft",
+                required: Required::Node,
                 counted: false,
                 // A removed node may be needed for the very change that lets it go; one that
                 // differs has stopped its replica.
                 served_when_fenced: true,
             },
-            None => Self {
-                name: "other",
-                counted: true,
-                served_when_fenced: path.starts_with("/grpc."),
-            },
+            None => {
+                let is_grpc = path.starts_with("/grpc.");
+                Self {
+                    name: "other",
+                    required: match is_grpc {
+                        true => Required::Open,
+                        // There is none of that name, which is told to nobody from outside.
+                        false => Required::Certificate,
+                    },
+                    counted: true,
+                    served_when_fenced: is_grpc,
+                }
+            }
         }
     }
 }
 
-const METHODS: &[&str] = &[
-    "holdfast.v1.Kv/Range",
-    "holdfast.v1.Kv/Put",
-    "holdfast.v1.Kv/Delete",
-    "holdfast.v1.Kv/Transact",
-    "holdfast.v1.Kv/History",
-    "holdfast.v1.Kv/Diff",
-    "holdfast.v1.Kv/Rollback",
-    "holdfast.v1.Kv/Compact",
-    "holdfast.v1.Kv/SetRetention",
-    "holdfast.v1.Watch/Watch",
-    "holdfast.v1.Lease/Grant",
-    "holdfast.v1.Lease/Revoke",
-    "holdfast.v1.Lease/KeepAlive",
-    "holdfast.v1.Lease/TimeToLive",
-    "holdfast.v1.Lease/List",
-    "holdfast.v1.Lock/Acquire",
-    "holdfast.v1.Lock/Release",
-    "holdfast.v1.Lock/Campaign",
-    "holdfast.v1.Lock/Proclaim",
-    "holdfast.v1.Lock/Resign",
-    "holdfast.v1.Lock/Leader",
-    "holdfast.v1.Lock/Observe",
-    "holdfast.v1.Cluster/Status",
-    "holdfast.v1.Cluster/MemberList",
-    "holdfast.v1.Cluster/CreateToken",
-    "holdfast.v1.Cluster/Join",
-    "holdfast.v1.Cluster/Promote",
-    "holdfast.v1.Cluster/Remove",
-    "holdfast.v1.Cluster/TransferLeader",
-    "holdfast.v1.Keyring/Status",
-    "holdfast.v1.Keyring/InitRecovery",
-    "holdfast.v1.Keyring/ChallengeRecovery",
-    "holdfast.v1.Keyring/VerifyRecovery",
-    "holdfast.v1.Keyring/Rotate",
-    "holdfast.v1.Secrets/Put",
-    "holdfast.v1.Secrets/Reveal",
-    "holdfast.v1.Secrets/Destroy",
-    "holdfast.v1.Audit/Tail",
-    "holdfast.v1.Audit/Verify",
-    "holdfast.v1.Backup/Create",
-    "holdfast.v1.Backup/List",
-    "holdfast.v1.Backup/Verify",
-    "holdfast.v1.Backup/Fetch",
-    "holdfast.peer.v1.Node/RenewLeases",
-    "holdfast.peer.v1.Node/LeaseRemaining",
-    "holdfast.peer.v1.Node/StateHash",
-    "holdfast.peer.v1.Node/AuthorityKey",
-    "holdfast.peer.v1.Node/RenewCertificate",
-    "holdfast.peer.v1.Node/Clock",
-    "holdfast.peer.v1.Node/Status",
-    "holdfast.peer.v1.Node/ChangeMembership",
-    "holdfast.peer.v1.Node/AuditTail",
-    "holdfast.peer.v1.Node/AuditChain",
-    "holdfast.peer.v1.Node/CreateBackup",
-    "holdfast.peer.v1.Node/ListBackups",
-    "holdfast.peer.v1.Node/VerifyBackup",
-    "holdfast.peer.v1.Node/FetchBackup",
-];
+/// How long it may take to find out that this node has the newest policy, before it refuses.
+const CONFIRM: Duration = Duration::from_secs(2);
 
 /// Counts the requests that have no answer yet, so that a node can wait for them before it stops.
 #[derive(Clone, Default)]
@@ -335,16 +345,6 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_method_of_the_api_has_its_own_name_in_metrics() {
-        let mut named = described::methods(holdfast_proto::DESCRIPTORS);
-        // Consensus traffic is counted by consensus.
-        named.retain(|name| !name.starts_with("holdfast.peer.v1.Raft/"));
-        let mut listed: Vec<String> = METHODS.iter().map(|name| (*name).to_owned()).collect();
-        listed.sort();
-        assert_eq!(named, listed);
-    }
 
     #[tokio::test]
     async fn draining_waits_for_the_last_request() {

@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     audit::service::{self as audit, Records},
-    author,
     backup::service::{self as backup, Parts},
+    caller::Caller,
     cluster, deadline,
     host::Host,
     leader::not_leader,
@@ -78,8 +78,8 @@ impl Node for PeerService {
         request: Request<peer::AuthorityKeyRequest>,
     ) -> Result<Response<peer::AuthorityKeyResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let caller = author::identity(request.extensions());
-        papers::authority_key(&self.host, caller, deadline)
+        let caller = Caller::of(&request);
+        papers::authority_key(&self.host, caller.identity(), deadline)
             .await
             .map(Response::new)
     }
@@ -89,8 +89,8 @@ impl Node for PeerService {
         request: Request<peer::RenewCertificateRequest>,
     ) -> Result<Response<peer::RenewCertificateResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let caller = author::identity(request.extensions());
-        papers::renewed_certificate(&self.host, caller, deadline)
+        let caller = Caller::of(&request);
+        papers::renewed_certificate(&self.host, caller.identity(), deadline)
             .await
             .map(Response::new)
     }

@@ -6,9 +6,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use holdfast_core::{Located, VersionId};
+use holdfast_core::{Located, State, VersionId};
 use holdfast_proto::{
-    Key, Revision, Value,
+    Key, KeyRange, Revision, Value,
     log::v1::{self as log, command::Body, reply},
     v1::{self, secrets_server::Secrets},
 };
@@ -16,8 +16,10 @@ use holdfast_seal::{SecretBytes, envelope};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    audit::{CERTIFICATE, Entry},
-    author, convert, deadline,
+    access::Permit,
+    audit::Entry,
+    caller::Caller,
+    convert, deadline,
     envelopes::{self, OPENS_SOON},
     host::{Host, Proposal},
     keyring::pause,
@@ -43,7 +45,8 @@ impl Secrets for SecretsService {
         request: Request<v1::SecretPutRequest>,
     ) -> Result<Response<v1::SecretPutResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().to_string();
         let mut request = request.into_inner();
         let plaintext = SecretBytes::new(std::mem::take(&mut request.plaintext).to_vec());
         if plaintext.len() > envelope::MAX_PLAINTEXT {
@@ -54,6 +57,11 @@ impl Secrets for SecretsService {
             )));
         }
         let key = convert::key(request.key.clone())?;
+        let check = |state: &State, permit: &Permit| {
+            permit.write(key.as_bytes())?;
+            permit.use_lease(state, request.lease)
+        };
+        self.host.permit(&caller, deadline, check).await?;
         let patience = deadline.min(Instant::now() + OPENS_SOON);
         let mut is_fresh = false;
         loop {
@@ -118,15 +126,28 @@ impl Secrets for SecretsService {
     ) -> Result<Response<v1::RevealResponse>, Status> {
         let deadline = deadline::of(request.metadata());
         let act = Entry::by_caller(request.extensions(), REVEAL);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         let key = convert::key(request.key)?;
         self.host.freshen(request.consistency, deadline).await?;
+        let decide = || {
+            let permit = caller.permit_now(&self.host);
+            permit.reveal(key.as_bytes(), &request.reason)
+        };
+        let rule = match decide() {
+            Ok(rule) => rule,
+            // As [`Host::permit`]: who lags refuses nobody.
+            Err(_) => {
+                self.host.barrier(deadline).await?;
+                decide()?
+            }
+        };
         let (id, mut entry) = self.find(&key, request.revision)?;
         // Before anything is opened, and with the version that it is about.
         let act = act
             .target(id.key.to_bytes())
             .revision(id.revision.get())
-            .allowed(CERTIFICATE)
+            .allowed(rule)
             .reason(request.reason);
         self.host.audit.record(act).await?;
         let payload = self.payload(&id).await?;
@@ -153,9 +174,13 @@ impl Secrets for SecretsService {
         request: Request<v1::SecretDestroyRequest>,
     ) -> Result<Response<v1::SecretDestroyResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().to_string();
         let request = request.into_inner();
         let key = convert::key(request.key)?;
+        let range = KeyRange::single(&key);
+        let check = |_: &State, permit: &Permit| permit.delete(&range);
+        self.host.permit(&caller, deadline, check).await?;
         let proposal = Proposal {
             request: request.request,
             author,

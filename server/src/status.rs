@@ -67,6 +67,8 @@ pub enum Reason {
     Destroyed,
     SecretDamaged,
     NotRecorded,
+    ReasonRequired,
+    LastAdmin,
     Internal,
 }
 
@@ -124,6 +126,8 @@ impl Reason {
             Self::Destroyed => ("destroyed", Code::FailedPrecondition),
             Self::SecretDamaged => ("secret_damaged", Code::DataLoss),
             Self::NotRecorded => ("not_recorded", Code::ResourceExhausted),
+            Self::ReasonRequired => ("reason_required", Code::FailedPrecondition),
+            Self::LastAdmin => ("last_admin", Code::FailedPrecondition),
             Self::Internal => ("internal", Code::Internal),
         }
     }
@@ -170,6 +174,7 @@ impl From<refusal::Reason> for Reason {
             Refused::NoKeyring => Self::NoKeyring,
             Refused::NotAllowed => Self::NotAllowed,
             Refused::IsSecret => Self::IsSecret,
+            Refused::LastAdmin => Self::LastAdmin,
         }
     }
 }

@@ -8,7 +8,9 @@
 //!    comes in parts; only the last part says that the revision was delivered.)
 //! 2. If the cursor's revision is no longer kept, the stream says so and goes on from a snapshot of
 //!    the range at one revision.
-//! 3. A progress mark is never ahead of an event, and is only sent after a quorum confirmed that
+//! 3. Nothing is told to who may not read the whole range by then: the policy is asked with every
+//!    message.
+//! 4. A progress mark is never ahead of an event, and is only sent after a quorum confirmed that
 //!    this node had everything: a node that is cut off lets its watchers grow old.
 
 mod cursor;
@@ -23,8 +25,9 @@ use std::{
 
 use futures::{Stream, future::BoxFuture, stream};
 use holdfast_core::State;
-use holdfast_proto::v1::{
-    self, watch_request::Request as Asked, watch_response::Body, watch_server::Watch,
+use holdfast_proto::{
+    KeyRange,
+    v1::{self, watch_request::Request as Asked, watch_response::Body, watch_server::Watch},
 };
 use tokio::{
     sync::watch,
@@ -34,6 +37,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::cursor::{Advance, Cursor};
 use crate::{
+    access::Permit,
+    caller::Caller,
     convert,
     host::{self, Host},
     status::{Reason, invalid},
@@ -58,6 +63,7 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<v1::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
         let mut inbound = request.into_inner();
         let Some(v1::WatchRequest {
             request: Some(Asked::Create(create)),
@@ -67,7 +73,7 @@ impl Watch for WatchService {
                 "a watch begins with what is to be watched: send create first",
             ));
         };
-        let watcher = Watcher::begin(self.host.clone(), create, inbound).await?;
+        let watcher = Watcher::begin(self.host.clone(), caller, create, inbound).await?;
         let responses = stream::unfold(Some(watcher), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next().await {
@@ -82,6 +88,8 @@ impl Watch for WatchService {
 /// One watch of one client.
 struct Watcher {
     host: Arc<Host>,
+    caller: Caller,
+    range: KeyRange,
     cursor: Cursor,
     outbox: VecDeque<Body>,
     /// `None`: the client sends no more.
@@ -112,6 +120,7 @@ enum Woken {
 impl Watcher {
     async fn begin(
         host: Arc<Host>,
+        caller: Caller,
         create: v1::WatchCreate,
         inbound: Streaming<v1::WatchRequest>,
     ) -> Result<Self, Status> {
@@ -123,6 +132,10 @@ impl Watcher {
                 tracing::debug!(%status, "a watch begins without a quorum");
             }
         }
+        let check = |_: &State, permit: &Permit| permit.read(&range);
+        host.permit(&caller, Instant::now() + FRESHEN, check)
+            .await?;
+        let watched = range.clone();
         let store = host.replica.store();
         let revisions = store.revisions();
         let cursor = if create.snapshot {
@@ -145,6 +158,8 @@ impl Watcher {
         });
         Ok(Self {
             host,
+            caller,
+            range: watched,
             cursor,
             outbox: VecDeque::from([created]),
             inbound: Some(inbound),
@@ -166,6 +181,7 @@ impl Watcher {
             }
             let newest = *self.revisions.borrow_and_update();
             if let Some(body) = self.outbox.pop_front() {
+                self.check()?;
                 return Ok(self.respond(body, newest));
             }
             match self.cursor.advance(self.host.replica.store()).await? {
@@ -179,6 +195,18 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Whether the caller may see what it is about to be told. Events come out of a state, and this
+    /// looks at one that is at least as new: no event passes a change of the policy before it.
+    fn check(&self) -> Result<(), Status> {
+        let permit = self.caller.permit_now(&self.host);
+        permit.read(&self.range).map_err(|denied| {
+            let status = denied.into();
+            let audit = &self.host.audit;
+            audit.note_refusal(|| self.caller.who(), WATCH, &status);
+            status
+        })
     }
 
     fn respond(&self, body: Body, newest: u64) -> v1::WatchResponse {
@@ -272,6 +300,7 @@ impl Drop for Counted {
     }
 }
 
+const WATCH: &str = "holdfast.v1.Watch/Watch";
 const PROGRESS: Duration = Duration::from_secs(10);
 const SHORTEST_PROGRESS: Duration = Duration::from_millis(100);
 const LONGEST_PROGRESS: Duration = Duration::from_secs(600);

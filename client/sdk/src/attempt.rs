@@ -75,6 +75,11 @@ impl Attempt {
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 
+    pub(crate) fn access(&self) -> v1::access_client::AccessClient<Channel> {
+        v1::access_client::AccessClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
     pub(crate) fn cluster(&self) -> v1::cluster_client::ClusterClient<Channel> {
         v1::cluster_client::ClusterClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)

@@ -369,6 +369,15 @@ answered!(
     ChallengeRecoveryResponse,
     VerifyRecoveryResponse,
     RotateResponse,
+    RoleSetResponse,
+    RoleRemoveResponse,
+    RoleListResponse,
+    GrantChangeResponse,
+    GrantListResponse,
+    IdentityIssueResponse,
+    IdentityRevokeResponse,
+    IdentityListResponse,
+    CanResponse,
 );
 
 /// How much later than its limit an attempt is cut off here.

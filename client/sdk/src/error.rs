@@ -48,6 +48,13 @@ pub enum ReadError {
         /// What was wrong.
         message: String,
     },
+    /// Refused: the policy does not let this client do that. The same to every node, so it is not
+    /// tried again.
+    #[error("{message}")]
+    Denied {
+        /// Who may not do what, and which rule says so.
+        message: String,
+    },
     /// What was asked for makes no sense.
     #[error("{message}")]
     Invalid {
@@ -118,6 +125,13 @@ pub enum WriteError {
         /// What was wrong.
         message: String,
     },
+    /// Not written: the policy does not let this client do that. The same to every node, so it is not
+    /// tried again.
+    #[error("{message}")]
+    Denied {
+        /// Who may not do what, and which rule says so.
+        message: String,
+    },
     /// Not written: what was asked for makes no sense.
     #[error("{message}; nothing was written")]
     Invalid {
@@ -153,6 +167,13 @@ pub enum WatchError {
     )]
     Unauthorized {
         /// What was wrong.
+        message: String,
+    },
+    /// It is over: the policy does not let this client do that. The same to every node, so it is not
+    /// tried again.
+    #[error("{message}")]
+    Denied {
+        /// Who may not do what, and which rule says so.
         message: String,
     },
     /// The server refused the watch.
@@ -269,6 +290,7 @@ impl From<Failure> for ReadError {
                         newest: reason::found(&status),
                         message,
                     },
+                    (Reason::NotAllowed, _) => Self::Denied { message },
                     (Reason::WrongCluster, _)
                     | (_, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) => {
                         Self::Unauthorized { message }
@@ -290,6 +312,7 @@ impl From<Failure> for WriteError {
             Failure::Refused(status) => {
                 let message = sentence(&status);
                 match (Reason::of(&status), status.code()) {
+                    (Reason::NotAllowed, _) => Self::Denied { message },
                     (Reason::WrongCluster, _)
                     | (_, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) => {
                         Self::Unauthorized { message }
@@ -306,6 +329,7 @@ impl From<Failure> for WatchError {
         match ReadError::from(failure) {
             ReadError::Unreachable { waited, last } => Self::Unreachable { waited, last },
             ReadError::Unauthorized { message } => Self::Unauthorized { message },
+            ReadError::Denied { message } => Self::Denied { message },
             ReadError::Refused { reason, message } => Self::Refused { reason, message },
             ReadError::Compacted { message, .. } => Self::Refused {
                 reason: Reason::Compacted,
@@ -356,6 +380,21 @@ mod tests {
             "a/b is at revision 7, not at revision 3; nothing was written, read it again and decide"
         );
         assert!(!error.may_have_happened());
+    }
+
+    #[test]
+    fn what_the_policy_denies_is_told_from_a_want_of_trust() {
+        let words = "client/bob may not read a: no rule allows it";
+        let status = || reason::refusal(tonic::Code::PermissionDenied, "not_allowed", words);
+        let read = ReadError::from(Failure::Refused(status()));
+        assert!(matches!(&read, ReadError::Denied { message } if message == words));
+        let write = WriteError::from(Failure::Refused(status()));
+        assert!(matches!(&write, WriteError::Denied { message } if message == words));
+        let watch = WatchError::from(Failure::Refused(status()));
+        assert_eq!(watch.to_string(), words);
+        let removed = reason::refusal(tonic::Code::PermissionDenied, "removed", "removed");
+        let read = ReadError::from(Failure::Refused(removed));
+        assert!(matches!(read, ReadError::Unauthorized { .. }));
     }
 
     #[test]

@@ -40,6 +40,7 @@
 //! a *session* names its writes; each service has its own file. Features: `blocking`, a wrapper for
 //! programs without an async runtime; `formats`, configuration files as typed parameters.
 
+mod access;
 mod attempt;
 mod audit;
 mod backup;
@@ -78,9 +79,15 @@ mod watch;
 mod write;
 
 pub use holdfast_proto::{
-    Key, KeyError, KeyRange, LeaseId, NodeId, Revision, Timestamp, Value, ValueKind, limits,
+    Key, KeyError, KeyRange, LeaseId, NodeId, Revision, Timestamp, Value, ValueKind,
+    access::{Capability, Rule, RuleError},
+    limits,
 };
 
+pub use access::{
+    AccessClient, AccessDecision, AccessGrant, AccessIdentity, AccessRole, DecidingRule,
+    IssuedCertificate,
+};
 pub use audit::{AuditClient, AuditDamage, AuditFrom, AuditRecord, AuditReport, AuditTail};
 pub use backup::{BackupClient, BackupFile, Backups, FetchedBackup, MadeBackup, VerifiedBackup};
 pub use client::Client;

@@ -36,7 +36,7 @@ use self::{
     follower::Follower,
     keeper::{Keeper, Kept, Secrets},
 };
-use crate::{Client, Entry, MirrorOptions, Origin, ReadError, Secret, WatchOptions};
+use crate::{Client, Entry, MirrorOptions, Origin, ReadError, Secret, WatchError, WatchOptions};
 
 /// A prefix held in memory. Clones share it; when the last is dropped, it stops following.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ struct Shared {
     /// Somebody waits for a revision.
     hurry: Notify,
     /// What keeps it from following, if anything.
-    problem: watch::Sender<Option<String>>,
+    problem: watch::Sender<Option<Arc<WatchError>>>,
     /// What was opened, of those that it was told to open.
     secrets: ArcSwap<Secrets>,
     /// What keeps it from opening one, if anything.
@@ -129,8 +129,10 @@ impl Client {
             progress: check,
             ..WatchOptions::default()
         };
+        let prefix = prefix.into();
         let follower = Follower::new(
             self.with_timeout(self.timeout().min(check * 2)),
+            prefix.clone(),
             self.watch(KeyRange::prefix(prefix), watch),
             Arc::clone(&shared),
         );
@@ -147,8 +149,8 @@ impl Client {
                     _ = reached.changed() => {}
                     _ = problem.changed() => {
                         let problem = problem.borrow_and_update().clone();
-                        if let (Some(message), 0) = (problem, mirror.revision()) {
-                            return Err(ReadError::Unauthorized { message });
+                        if let (Some(problem), 0) = (problem, mirror.revision()) {
+                            return Err(refused(&problem));
                         }
                     }
                 }
@@ -175,6 +177,21 @@ impl Client {
             opened.await.unwrap_or(Ok(()))?;
         }
         Ok(mirror)
+    }
+}
+
+/// Why a mirror has nothing to begin with.
+fn refused(problem: &WatchError) -> ReadError {
+    match problem {
+        WatchError::Denied { message } => ReadError::Denied {
+            message: message.clone(),
+        },
+        WatchError::Unauthorized { message } => ReadError::Unauthorized {
+            message: message.clone(),
+        },
+        other => ReadError::Unauthorized {
+            message: other.to_string(),
+        },
     }
 }
 
@@ -241,7 +258,12 @@ impl Mirror {
     /// What keeps it from following the cluster, if the cluster said so, or from opening a secret;
     /// `None`: nothing, or only that no server answers (then its age grows).
     pub fn problem(&self) -> Option<String> {
-        let following = self.shared.problem.borrow().clone();
+        let following = self
+            .shared
+            .problem
+            .borrow()
+            .as_ref()
+            .map(ToString::to_string);
         following.or_else(|| self.shared.reveal_problem.lock().clone())
     }
 

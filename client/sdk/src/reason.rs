@@ -90,6 +90,8 @@ reasons! {
     ReasonRequired = "reason_required",
     /// This certificate may not do that.
     NotAllowed = "not_allowed",
+    /// After this nobody could change the policy any more. Nothing was changed.
+    LastAdmin = "last_admin",
     /// The node could not record the act in its audit log, so nothing was done.
     NotRecorded = "not_recorded",
     /// The server is a witness: it votes and takes no clients. Nothing was changed.
@@ -296,6 +298,7 @@ mod tests {
             (Code::FailedPrecondition, "conflict"),
             (Code::InvalidArgument, "too_large"),
             (Code::OutOfRange, "compacted"),
+            (Code::PermissionDenied, "not_allowed"),
         ] {
             assert_eq!(judge(&refusal(code, reason, "no")), Verdict::Final);
         }

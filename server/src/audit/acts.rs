@@ -2,7 +2,7 @@
 //! says which does not.
 
 use bytes::Bytes;
-use holdfast_proto::{etcd::etcdserverpb as etcd, v1};
+use holdfast_proto::{access::Rule, etcd::etcdserverpb as etcd, v1};
 use prost::Message;
 
 use super::Entry;
@@ -155,6 +155,37 @@ const ADMIN: &[Act] = &[
         |entry, it| entry.target(it.name)
     ),
     act!(
+        "holdfast.v1.Access/RoleSet",
+        v1::RoleSetRequest,
+        |entry, it| entry
+            .target(it.role.as_ref().map_or_else(String::new, told_role))
+            .request(it.request.as_ref())
+    ),
+    act!(
+        "holdfast.v1.Access/RoleRemove",
+        v1::RoleRemoveRequest,
+        |entry, it| entry
+            .target(format!("role {}", it.name))
+            .request(it.request.as_ref())
+    ),
+    act!(
+        "holdfast.v1.Access/GrantChange",
+        v1::GrantChangeRequest,
+        |entry, it| entry.target(told_grant(&it)).request(it.request.as_ref())
+    ),
+    act!(
+        "holdfast.v1.Access/IdentityIssue",
+        v1::IdentityIssueRequest,
+        |entry, it| entry
+            .target(format!("a certificate for client/{}", it.name))
+            .request(it.request.as_ref())
+    ),
+    act!(
+        "holdfast.v1.Access/IdentityRevoke",
+        v1::IdentityRevokeRequest,
+        |entry, it| entry.target(it.identity).request(it.request.as_ref())
+    ),
+    act!(
         "etcdserverpb.KV/Compact",
         etcd::CompactionRequest,
         |entry, it| entry.target(format!("history before revision {}", it.revision))
@@ -170,6 +201,23 @@ const ADMIN: &[Act] = &[
         |entry, _it| entry.target("the whole state, secrets sealed")
     ),
 ];
+
+/// A role with its rules, as they are written.
+fn told_role(role: &v1::AccessRole) -> String {
+    let rules = role.rules.iter().map(|rule| {
+        let rule = Rule::try_from(rule.clone());
+        rule.map_or_else(|_| "no rule".to_owned(), |rule| rule.to_string())
+    });
+    let rules: Vec<String> = rules.collect();
+    format!("role {}: {}", role.name, rules.join("; "))
+}
+
+fn told_grant(change: &v1::GrantChangeRequest) -> String {
+    let add = change.add.iter().map(|role| format!(" +{role}"));
+    let remove = change.remove.iter().map(|role| format!(" -{role}"));
+    let changes: String = add.chain(remove).collect();
+    format!("{}:{changes}", change.identity)
+}
 
 /// Recorded as well as can be.
 const NOTED: &[&str] = &[
@@ -204,6 +252,10 @@ mod tests {
         "holdfast.v1.Backup/List",
         "holdfast.v1.Secrets/Put",
         "holdfast.v1.Secrets/Destroy",
+        "holdfast.v1.Access/RoleList",
+        "holdfast.v1.Access/GrantList",
+        "holdfast.v1.Access/IdentityList",
+        "holdfast.v1.Access/Can",
         "holdfast.peer.v1.",
     ];
 

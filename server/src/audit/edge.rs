@@ -36,21 +36,24 @@ impl Who {
 }
 
 impl Audit {
-    /// Records what is to be recorded of a request before its service sees it. An error is the
+    /// Records what is to be recorded of a request before its service sees it, and by which rule it is
+    /// let through; `None`: because of who calls. An error is the
     /// answer: the act was not recorded and must not happen.
     pub(crate) async fn admit(
         &self,
         class: Class,
         who: &Who,
+        rule: Option<String>,
         request: http::Request<Body>,
     ) -> Result<http::Request<Body>, Status> {
+        let rule = rule.unwrap_or_else(|| CERTIFICATE.to_owned());
         match class {
             Class::Other => Ok(request),
             Class::Noted(act) => {
-                self.note(who.entry(act).allowed(CERTIFICATE));
+                self.note(who.entry(act).allowed(rule));
                 Ok(request)
             }
-            Class::Admin(act) => self.admit_act(act, who, request).await,
+            Class::Admin(act) => self.admit_act(act, who, rule, request).await,
         }
     }
 
@@ -58,6 +61,7 @@ impl Audit {
         &self,
         act: Act,
         who: &Who,
+        rule: String,
         request: http::Request<Body>,
     ) -> Result<http::Request<Body>, Status> {
         let (parts, body) = request.into_parts();
@@ -65,7 +69,7 @@ impl Audit {
         let bytes = body
             .map_err(|error| invalid(format!("the request could not be read: {error}")))?
             .to_bytes();
-        let entry = who.entry(act.name).allowed(CERTIFICATE);
+        let entry = who.entry(act.name).allowed(rule);
         let entry = match message_of(&bytes) {
             Some(message) => act.tell(entry, message),
             None => entry,
@@ -84,7 +88,9 @@ impl Audit {
             Code::PermissionDenied | Code::Unauthenticated
         ) {
             let entry = who().entry(path.trim_start_matches('/'));
-            self.note_denied(entry.denied(status.message()));
+            let why = status.metadata().get(WHY);
+            let why = why.and_then(|why| why.to_str().ok());
+            self.note_denied(entry.denied(why.unwrap_or(status.message())));
         }
     }
 }
@@ -95,6 +101,8 @@ fn message_of(bytes: &Bytes) -> Option<Bytes> {
     (is_plain && bytes.len() >= MESSAGE_AT).then(|| bytes.slice(MESSAGE_AT..))
 }
 
+/// Metadata that tells why, where the message has to be somebody else's.
+pub(crate) const WHY: &str = "holdfast-why";
 const MESSAGE_AT: usize = 5;
-/// The rule by which whoever holds a certificate may use the public API.
-pub(crate) const CERTIFICATE: &str = "holds a certificate of the cluster";
+/// The rule for what is not the policy's matter.
+const CERTIFICATE: &str = "holds a certificate of the cluster";

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use holdfast_proto::v1::{self, AuditDecision, AuditRecord};
 use http::Extensions;
 
-use crate::author;
+use crate::caller::Caller;
 
 /// One act, by somebody, and whether it is let happen. Holds no value, token or key of anybody.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,8 +15,8 @@ pub(crate) struct Entry {
 impl Entry {
     /// `act` (a method's full name, such as `holdfast.v1.Secrets/Reveal`) by the caller of a request.
     pub(crate) fn by_caller(extensions: &Extensions, act: &str) -> Self {
-        let address = author::address(extensions).map(|address| address.to_string());
-        Self::by(author::name_of(extensions), act).from(address.unwrap_or_default())
+        let who = Caller::among(extensions).who();
+        Self::by(who.identity, act).from(who.address)
     }
 
     /// `act` by `identity`: `client/NAME` or `node/NAME`.

@@ -46,7 +46,7 @@ use tonic::Status;
 
 pub(crate) use self::{
     acts::Class,
-    edge::{CERTIFICATE, Who},
+    edge::{WHY, Who},
     entry::Entry,
     journal::Head,
 };

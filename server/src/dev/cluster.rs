@@ -9,7 +9,7 @@ use std::{
 use holdfast_client::{Client, Context, ContextError, Role};
 
 use super::{
-    PATIENCE, escrow,
+    PATIENCE, access, escrow,
     ports::{self, Addresses},
     process::{Ended, LocalNode},
 };
@@ -128,7 +128,10 @@ impl LocalCluster {
         }
         cluster.write_context(dir)?;
         cluster.all_vote(dir).await?;
-        escrow::begin(&cluster.client()?, dir).await?;
+        let client = cluster.client()?;
+        if access::begin(&client).await? {
+            escrow::begin(&client, dir).await?;
+        }
         Ok(cluster)
     }
 

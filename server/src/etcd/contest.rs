@@ -20,8 +20,8 @@ use holdfast_proto::{
 };
 use tonic::Status;
 
-use super::{Front, convert, error};
-use crate::deadline;
+use super::{Front, convert, error, permit};
+use crate::{access::Permit, caller::Caller, deadline};
 
 /// A contender that goes away with the call that entered it, unless it is kept.
 pub(super) struct Contender {
@@ -242,6 +242,22 @@ pub(super) fn prefix(name: &[u8]) -> Bytes {
 }
 
 impl Front {
+    /// Refuses who may not take part under a name, or use this lease.
+    pub(super) async fn permit_contending(
+        &self,
+        caller: &Caller,
+        name: &[u8],
+        lease: i64,
+        deadline: Instant,
+    ) -> Result<(), Status> {
+        let contenders = permit::contenders(name);
+        let may = |state: &State, permit: &Permit| {
+            permit.lock(&contenders)?;
+            permit.use_lease(state, lease.cast_unsigned())
+        };
+        self.permit(caller, deadline, may).await
+    }
+
     /// The lease to contend under: the caller's, or one of the node's own that nobody keeps alive.
     pub(super) async fn contending_lease(
         &self,
@@ -280,6 +296,12 @@ fn operation(kind: Kind) -> v1::Operation {
     }
 }
 
+/// Until when what was just decided must be confirmed.
+pub(super) fn in_a_moment() -> Instant {
+    Instant::now() + MOMENT
+}
+
+const MOMENT: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_secs(5);
 const CLEAN_UP: Duration = Duration::from_secs(10);
 /// As etcd's services grant it, seconds.

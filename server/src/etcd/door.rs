@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, future::Either};
@@ -17,10 +17,12 @@ use metrics::{Counter, Histogram};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{Front, caller::Caller, error, kv::KvService};
+use super::{Front, error, kv::KvService, permit::METHODS};
 use crate::{
-    audit::{Audit, Class},
+    access::Required,
+    audit::{Audit, Class, Who},
     author,
+    caller::Caller,
     observe::{InFlight, code_name},
 };
 
@@ -46,7 +48,7 @@ struct Counted {
 
 impl Door {
     pub(super) fn new(front: Arc<Front>, kv: KvServer<KvService>, in_flight: InFlight) -> Self {
-        let methods = METHODS.iter().map(|path| {
+        let methods = METHODS.iter().map(|(path, _)| {
             let method = path.trim_start_matches('/');
             Counted {
                 ok: metrics::counter!(
@@ -67,19 +69,21 @@ impl Door {
         &self.inner.front.host.audit
     }
 
-    /// Why the request must not reach its service.
-    fn refusal(&self, request: &http::Request<Body>, method: Option<usize>) -> Option<Status> {
+    /// Why the request must not reach its service, whatever the caller may do.
+    fn refusal(
+        &self,
+        request: &http::Request<Body>,
+        caller: &Caller,
+        method: Option<usize>,
+    ) -> Option<Status> {
         let path = request.uri().path();
         if path.starts_with("/grpc.") {
             return None;
         }
         let host = &self.inner.front.host;
-        let identity = request
-            .extensions()
-            .get::<Caller>()
-            .and_then(Caller::identity);
         let is_removed = |key: &[u8]| host.is_removed(key);
-        if let Err(refusal) = author::admit_identity(identity, &host.cluster, is_removed) {
+        let admitted = author::admit_identity(caller.identity(), &host.cluster, is_removed);
+        if let Err(refusal) = admitted {
             return Some(refusal);
         }
         if method.is_none() {
@@ -98,6 +102,21 @@ impl Door {
             return Some(error::no_leader());
         }
         None
+    }
+}
+
+impl Door {
+    /// The answer to a request that is refused here; it is recorded and counted.
+    fn refuse(
+        &self,
+        path: &str,
+        caller: &Caller,
+        method: Option<usize>,
+        refusal: Status,
+    ) -> http::Response<Body> {
+        self.audit().note_refusal(|| caller.who(), path, &refusal);
+        count_refused(method, refusal.code());
+        refusal.into_http()
     }
 }
 
@@ -137,17 +156,21 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let method = METHODS.iter().position(|name| *name == path);
-        if let Some(refusal) = self.door.refusal(&request, method) {
-            let who = || Caller::who(request.extensions().get());
-            self.door.audit().note_refusal(who, path, &refusal);
-            count_refused(method, refusal.code());
-            return Box::pin(std::future::ready(Ok(refusal.into_http())));
+        let caller = Caller::among(request.extensions());
+        let method = METHODS.iter().position(|(name, _)| *name == path);
+        if let Some(refusal) = self.door.refusal(&request, &caller, method) {
+            let answer = self.door.refuse(path, &caller, method, refusal);
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
+        let required = method.map_or(Required::Open, |method| METHODS[method].1);
+        let permit = caller.permit_now(&self.door.inner.front.host);
+        if permit.meets(required).is_err() {
+            return self.call_doubted(caller, method, required, request);
         }
         if let class @ (Class::Admin(_) | Class::Noted(_)) = Class::of(path) {
-            return self.call_recorded(class, request);
+            return self.call_recorded(class, caller.who(), permit.rule(required), request);
         }
-        self.call_service(request)
+        self.call_service(caller, request)
     }
 }
 
@@ -157,23 +180,58 @@ where
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
-    /// An admin act: recorded before its service sees it, or refused.
-    fn call_recorded(&mut self, class: Class, request: http::Request<Body>) -> Answer<S> {
+    /// What the caller may not do as far as this node knows: refused once it is known to have the
+    /// newest policy.
+    fn call_doubted(
+        &mut self,
+        caller: Caller,
+        method: Option<usize>,
+        required: Required,
+        request: http::Request<Body>,
+    ) -> Answer<S> {
         // The service that was asked whether it is ready is the one that is called.
         let next = self.clone();
         let mut guarded = std::mem::replace(self, next);
-        let who = Caller::who(request.extensions().get());
         Box::pin(async move {
-            match guarded.door.audit().admit(class, &who, request).await {
-                Ok(request) => guarded.call_service(request).await,
+            let front = guarded.door.inner.front.clone();
+            let met = front.permit(&caller, Instant::now() + CONFIRM, |_, permit| {
+                permit.meets(required)
+            });
+            match met.await {
+                // Once more from the start, since the door may record it.
+                Ok(()) => guarded.call(request).await,
+                Err(refusal) => {
+                    let path = request.uri().path();
+                    Ok(guarded.door.refuse(path, &caller, method, refusal))
+                }
+            }
+        })
+    }
+
+    /// An admin act: recorded before its service sees it, or refused.
+    fn call_recorded(
+        &mut self,
+        class: Class,
+        who: Who,
+        rule: Option<String>,
+        request: http::Request<Body>,
+    ) -> Answer<S> {
+        // The service that was asked whether it is ready is the one that is called.
+        let next = self.clone();
+        let mut guarded = std::mem::replace(self, next);
+        Box::pin(async move {
+            let caller = Caller::among(request.extensions());
+            let audit = guarded.door.audit();
+            match audit.admit(class, &who, rule, request).await {
+                Ok(request) => guarded.call_service(caller, request).await,
                 Err(refusal) => Ok(refusal.into_http()),
             }
         })
     }
 
-    fn call_service(&mut self, request: http::Request<Body>) -> Answer<S> {
+    fn call_service(&mut self, caller: Caller, request: http::Request<Body>) -> Answer<S> {
         let path = request.uri().path();
-        let method = METHODS.iter().position(|name| *name == path);
+        let method = METHODS.iter().position(|(name, _)| *name == path);
         let response = if path.starts_with(KV) {
             let response = self.door.kv.call(request);
             Either::Left(response.map(|response| response.map_err(|never| match never {})))
@@ -190,9 +248,14 @@ where
             let response = response.await;
             if let Ok(response) = &response {
                 let counted = &door.inner.methods[method];
-                match Status::from_header_map(response.headers()).map(|status| status.code()) {
-                    None | Some(Code::Ok) => counted.ok.increment(1),
-                    Some(code) => count_refused(Some(method), code),
+                match Status::from_header_map(response.headers()) {
+                    None => counted.ok.increment(1),
+                    Some(status) if status.code() == Code::Ok => counted.ok.increment(1),
+                    Some(status) => {
+                        let (audit, path) = (door.audit(), METHODS[method].0);
+                        audit.note_refusal(|| caller.who(), path, &status);
+                        count_refused(Some(method), status.code());
+                    }
                 }
                 counted.seconds.record(begun.elapsed());
             }
@@ -203,62 +266,10 @@ where
 }
 
 fn count_refused(method: Option<usize>, code: Code) {
-    let method = method.map_or("other", |method| METHODS[method].trim_start_matches('/'));
+    let method = method.map_or("other", |method| METHODS[method].0.trim_start_matches('/'));
     let code = code_name(code);
     metrics::counter!("holdfast_requests_total", "method" => method, "code" => code).increment(1);
 }
-
-/// Every method there is a service for, the commonest first.
-const METHODS: [&str; 48] = [
-    "/etcdserverpb.KV/Range",
-    "/etcdserverpb.KV/Put",
-    "/etcdserverpb.KV/Txn",
-    "/etcdserverpb.KV/DeleteRange",
-    "/etcdserverpb.Watch/Watch",
-    "/etcdserverpb.Lease/LeaseKeepAlive",
-    "/etcdserverpb.Lease/LeaseGrant",
-    "/etcdserverpb.Lease/LeaseRevoke",
-    "/etcdserverpb.Lease/LeaseTimeToLive",
-    "/etcdserverpb.Lease/LeaseLeases",
-    "/etcdserverpb.KV/Compact",
-    "/v3lockpb.Lock/Lock",
-    "/v3lockpb.Lock/Unlock",
-    "/v3electionpb.Election/Campaign",
-    "/v3electionpb.Election/Proclaim",
-    "/v3electionpb.Election/Leader",
-    "/v3electionpb.Election/Observe",
-    "/v3electionpb.Election/Resign",
-    "/etcdserverpb.Cluster/MemberList",
-    "/etcdserverpb.Cluster/MemberAdd",
-    "/etcdserverpb.Cluster/MemberRemove",
-    "/etcdserverpb.Cluster/MemberUpdate",
-    "/etcdserverpb.Cluster/MemberPromote",
-    "/etcdserverpb.Maintenance/Alarm",
-    "/etcdserverpb.Maintenance/Status",
-    "/etcdserverpb.Maintenance/Defragment",
-    "/etcdserverpb.Maintenance/Hash",
-    "/etcdserverpb.Maintenance/HashKV",
-    "/etcdserverpb.Maintenance/Snapshot",
-    "/etcdserverpb.Maintenance/MoveLeader",
-    "/etcdserverpb.Maintenance/Downgrade",
-    "/etcdserverpb.Auth/AuthEnable",
-    "/etcdserverpb.Auth/AuthDisable",
-    "/etcdserverpb.Auth/AuthStatus",
-    "/etcdserverpb.Auth/Authenticate",
-    "/etcdserverpb.Auth/UserAdd",
-    "/etcdserverpb.Auth/UserGet",
-    "/etcdserverpb.Auth/UserList",
-    "/etcdserverpb.Auth/UserDelete",
-    "/etcdserverpb.Auth/UserChangePassword",
-    "/etcdserverpb.Auth/UserGrantRole",
-    "/etcdserverpb.Auth/UserRevokeRole",
-    "/etcdserverpb.Auth/RoleAdd",
-    "/etcdserverpb.Auth/RoleGet",
-    "/etcdserverpb.Auth/RoleList",
-    "/etcdserverpb.Auth/RoleDelete",
-    "/etcdserverpb.Auth/RoleGrantPermission",
-    "/etcdserverpb.Auth/RoleRevokePermission",
-];
 
 /// Asked most.
 const KV: &str = "/etcdserverpb.KV/";
@@ -266,21 +277,5 @@ const KV: &str = "/etcdserverpb.KV/";
 pub(super) const NEEDS_LEADER: &str = "hasleader";
 const NOT_SERVED: &str = "this part of the etcd v3 API is not served here; the module documentation \
                           of the server's etcd front lists what is";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_method_that_has_a_service_passes_the_door() {
-        let mut listed: Vec<&str> = METHODS
-            .iter()
-            .map(|path| path.trim_start_matches('/'))
-            .collect();
-        listed.sort_unstable();
-        assert_eq!(
-            crate::observe::described::methods(holdfast_proto::etcd::DESCRIPTORS),
-            listed
-        );
-    }
-}
+/// How long it may take to find out that this node has the newest policy, before it refuses.
+const CONFIRM: Duration = Duration::from_secs(2);

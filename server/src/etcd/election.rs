@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc};
 use bytes::Bytes;
 use futures::{Stream, stream};
 use holdfast_core::State;
+use holdfast_proto::KeyRange;
 use holdfast_proto::etcd::{
     mvccpb::KeyValue,
     v3electionpb::{
@@ -16,11 +17,11 @@ use holdfast_proto::etcd::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Front, caller,
+    Front,
     contest::{self, Contender, Entering},
-    convert, error,
+    convert, error, permit,
 };
-use crate::deadline;
+use crate::{access::Permit, caller::Caller, deadline};
 
 /// `v3electionpb.Election` of one node.
 pub(super) struct ElectionService(pub(super) Arc<Front>);
@@ -32,8 +33,12 @@ impl Election for ElectionService {
         request: Request<CampaignRequest>,
     ) -> Result<Response<CampaignResponse>, Status> {
         let (short, long) = contest::deadlines(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().clone();
         let request = request.into_inner();
+        self.0
+            .permit_contending(&caller, &request.name, request.lease, short)
+            .await?;
         let lease = self
             .0
             .contending_lease(&author, request.lease, short)
@@ -58,6 +63,15 @@ impl Election for ElectionService {
             .await?;
         }
         contender.wait(long).await?;
+        // A right may have been taken away while it waited.
+        self.0
+            .permit_contending(
+                &caller,
+                &request.name,
+                request.lease,
+                contest::in_a_moment(),
+            )
+            .await?;
         let leader = LeaderKey {
             key: contender.key.clone(),
             rev: convert::signed(contender.created),
@@ -76,9 +90,12 @@ impl Election for ElectionService {
         request: Request<ProclaimRequest>,
     ) -> Result<Response<ProclaimResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().clone();
         let request = request.into_inner();
         let (key, created) = place(request.leader)?;
+        let may = |state: &State, permit: &Permit| permit.proclaim(state, &key);
+        self.0.permit(&caller, deadline, may).await?;
         let revision =
             contest::proclaim(&self.0, &author, key, created, request.value, deadline).await?;
         Ok(Response::new(ProclaimResponse {
@@ -90,7 +107,11 @@ impl Election for ElectionService {
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<Response<LeaderResponse>, Status> {
-        self.0.barrier(deadline::of(request.metadata())).await?;
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        self.0.barrier(deadline).await?;
+        let contenders = permit::contenders(&request.get_ref().name);
+        let may = |_: &State, permit: &Permit| permit.watch_lock(&contenders);
+        self.0.permit(&caller, deadline, may).await?;
         let prefix = contest::prefix(&request.into_inner().name);
         let (leader, revision) = self
             .0
@@ -108,9 +129,14 @@ impl Election for ElectionService {
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
-        self.0.barrier(deadline::of(request.metadata())).await?;
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        self.0.barrier(deadline).await?;
+        let contenders = permit::contenders(&request.get_ref().name);
+        let may = |_: &State, permit: &Permit| permit.watch_lock(&contenders);
+        self.0.permit(&caller, deadline, may).await?;
         let observer = Observer {
             front: self.0.clone(),
+            caller,
             prefix: contest::prefix(&request.into_inner().name),
             seen: None,
         };
@@ -129,8 +155,11 @@ impl Election for ElectionService {
         request: Request<ResignRequest>,
     ) -> Result<Response<ResignResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().clone();
         let (key, created) = place(request.into_inner().leader)?;
+        let may = |state: &State, permit: &Permit| permit.leave_lock(state, &key);
+        self.0.permit(&caller, deadline, may).await?;
         let revision = contest::leave(&self.0, &author, key, created, deadline).await?;
         Ok(Response::new(ResignResponse {
             header: self.0.header(revision),
@@ -141,6 +170,7 @@ impl Election for ElectionService {
 /// Follows who leads, and what the leader says.
 struct Observer {
     front: Arc<Front>,
+    caller: Caller,
     prefix: Bytes,
     /// Key and revision of the last answer.
     seen: Option<(Bytes, i64)>,
@@ -163,6 +193,10 @@ impl Observer {
             .await
             .map_err(|status| error::of_ours(&status))?;
         self.seen = Some((pair.key.clone(), pair.mod_revision));
+        let permit = self.caller.permit_now(&self.front.host);
+        permit
+            .watch_lock(&KeyRange::prefix(self.prefix.clone()))
+            .map_err(|denied| error::denied(&denied))?;
         Ok(LeaderResponse {
             header: self.front.header(revision),
             kv: Some(pair),

@@ -7,6 +7,8 @@ use holdfast_core::{ReadError, Reason, Refusal};
 use holdfast_raft::{BarrierError, ProposeError};
 use tonic::{Code, Status};
 
+use crate::{access::Denied, audit::WHY};
+
 pub(super) fn empty_key() -> Status {
     Status::new(Code::InvalidArgument, "etcdserver: key is not provided")
 }
@@ -80,7 +82,17 @@ pub(super) fn ttl_too_large() -> Status {
 }
 
 pub(super) fn permission_denied() -> Status {
-    Status::new(Code::PermissionDenied, "etcdserver: permission denied")
+    Status::new(Code::PermissionDenied, PERMISSION_DENIED)
+}
+
+/// What no rule allows. Clients match the text, so what is not allowed is told beside it.
+pub(super) fn denied(denied: &Denied) -> Status {
+    let mut status = permission_denied();
+    let why: String = denied.message().escape_default().collect();
+    if let Ok(why) = why.parse() {
+        status.metadata_mut().insert(WHY, why);
+    }
+    status
 }
 
 pub(super) fn no_leader() -> Status {
@@ -193,6 +205,8 @@ pub(super) fn of_ours(status: &Status) -> Status {
 
 /// Why a watch that starts too early is canceled.
 pub(super) const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+/// Why a watch of what may not be read is canceled.
+pub(super) const PERMISSION_DENIED: &str = "etcdserver: permission denied";
 /// Why a watch of no key is canceled.
 pub(super) const EMPTY_WATCH: &str = "mvcc: watcher range is empty";
 /// Why a second watch under one id is canceled.

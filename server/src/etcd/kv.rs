@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_core::ReplyBody;
+use holdfast_core::{ReplyBody, State};
 use holdfast_proto::{
     etcd::etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -13,8 +13,8 @@ use holdfast_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Front, caller, check, convert, error, transaction::put};
-use crate::deadline;
+use super::{Front, check, convert, error, permit, transaction::put};
+use crate::{access::Permit, caller::Caller, deadline};
 
 /// `etcdserverpb.KV` of one node.
 pub(super) struct KvService(pub(super) Arc<Front>);
@@ -26,22 +26,26 @@ impl Kv for KvService {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let answer = self.0.range(request.into_inner(), deadline).await?;
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        let answer = self.0.range(&caller, request, deadline).await?;
         Ok(Response::new(answer))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         check::put(&request)?;
+        let may = |state: &State, permit: &Permit| permit::put(state, permit, &request);
+        self.0.permit(&caller, deadline, may).await?;
         self.0
             .allow_write(&convert::range(&request.key, &bytes::Bytes::new()))?;
         let body = Body::Put(log::Put {
             put: Some(put(request)),
             expected: None,
         });
-        let reply = self.0.propose(&author, body, deadline).await?;
+        let reply = self.0.propose(caller.author(), body, deadline).await?;
         let ReplyBody::Put(result) = reply.body else {
             return Err(error::unexpected());
         };
@@ -56,9 +60,11 @@ impl Kv for KvService {
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         check::delete(&request)?;
+        let may = |_: &State, permit: &Permit| permit::delete(permit, &request);
+        self.0.permit(&caller, deadline, may).await?;
         self.0
             .allow_write(&convert::range(&request.key, &request.range_end))?;
         let body = Body::Delete(log::Delete {
@@ -68,7 +74,7 @@ impl Kv for KvService {
             }),
             expected: None,
         });
-        let reply = self.0.propose(&author, body, deadline).await?;
+        let reply = self.0.propose(caller.author(), body, deadline).await?;
         let ReplyBody::Delete(result) = reply.body else {
             return Err(error::unexpected());
         };
@@ -81,10 +87,10 @@ impl Kv for KvService {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
         let answer = self
             .0
-            .transact(&author, request.into_inner(), deadline)
+            .transact(&caller, request.into_inner(), deadline)
             .await?;
         Ok(Response::new(answer))
     }
@@ -94,11 +100,11 @@ impl Kv for KvService {
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
         let body = Body::Compact(log::Compact {
             revision: u64::try_from(request.into_inner().revision).unwrap_or(0),
         });
-        let reply = self.0.propose(&author, body, deadline).await?;
+        let reply = self.0.propose(caller.author(), body, deadline).await?;
         Ok(Response::new(CompactionResponse {
             header: self.0.header(reply.revision),
         }))

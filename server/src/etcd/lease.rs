@@ -12,7 +12,7 @@ use std::{
 use futures::{Stream, StreamExt as _, stream};
 use holdfast_core::{ReplyBody, State};
 use holdfast_proto::{
-    Key, LeaseId,
+    Key, KeyRange, LeaseId,
     etcd::etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
         LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
@@ -23,8 +23,8 @@ use holdfast_proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Front, caller, convert, error, veil};
-use crate::{deadline, lease};
+use super::{Front, convert, error, veil};
+use crate::{access::Permit, caller::Caller, deadline, lease};
 
 /// `etcdserverpb.Lease` of one node.
 pub(super) struct LeaseService(pub(super) Arc<Front>);
@@ -36,7 +36,7 @@ impl Lease for LeaseService {
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let author = Caller::of(&request).author().clone();
         let request = request.into_inner();
         let granted = self
             .0
@@ -50,10 +50,12 @@ impl Lease for LeaseService {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
         let lease = convert::lease(request.into_inner().id).ok_or_else(error::lease_not_found)?;
+        let may = |state: &State, permit: &Permit| permit.end_lease(state, lease.get());
+        self.0.permit(&caller, deadline, may).await?;
         let body = Body::LeaseRevoke(log::LeaseRevoke { lease: lease.get() });
-        let reply = self.0.propose(&author, body, deadline).await?;
+        let reply = self.0.propose(caller.author(), body, deadline).await?;
         Ok(Response::new(LeaseRevokeResponse {
             header: self.0.header(reply.revision),
         }))
@@ -66,7 +68,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let front = self.0.clone();
+        let (front, caller) = (self.0.clone(), Caller::of(&request));
         let closing = front.host.closing.clone();
         // All that arrived meanwhile is renewed together; answers keep the order.
         let answers = request
@@ -74,8 +76,8 @@ impl Lease for LeaseService {
             .ready_chunks(RENEWALS_AT_ONCE)
             .take_until(closing.clone().cancelled_owned())
             .then(move |asked| {
-                let front = front.clone();
-                async move { stream::iter(front.renew(asked).await) }
+                let (front, caller) = (front.clone(), caller.clone());
+                async move { stream::iter(front.renew(&caller, asked).await) }
             })
             .flatten();
         let end = stream::once(async move { closing.is_cancelled() })
@@ -88,9 +90,14 @@ impl Lease for LeaseService {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let deadline = deadline::of(request.metadata());
+        let caller = Caller::of(&request);
         let request = request.into_inner();
         self.0.barrier(deadline).await?;
         let id = convert::lease(request.id);
+        if let Some(id) = id.filter(|_| request.keys) {
+            let may = |state: &State, permit: &Permit| permit.list_lease(state, id);
+            self.0.permit(&caller, deadline, may).await?;
+        }
         let known = id.and_then(|id| self.0.host.read(|state| look(state, id, request.keys)));
         let Some((id, ttl, keys)) = known else {
             return Ok(Response::new(LeaseTimeToLiveResponse {
@@ -116,7 +123,10 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
-        self.0.barrier(deadline::of(request.metadata())).await?;
+        let (deadline, caller) = (deadline::of(request.metadata()), Caller::of(&request));
+        self.0.barrier(deadline).await?;
+        let may = |_: &State, permit: &Permit| permit.list(&KeyRange::all());
+        self.0.permit(&caller, deadline, may).await?;
         let state = self.0.host.replica.store().view();
         let leases = state.leases().map(|(id, _)| LeaseStatus {
             id: convert::lease_number(Some(id)),
@@ -161,6 +171,7 @@ impl Front {
     /// Renews what one stream asked for; an error ends the stream.
     async fn renew(
         &self,
+        caller: &Caller,
         asked: Vec<Result<LeaseKeepAliveRequest, Status>>,
     ) -> Vec<Result<LeaseKeepAliveResponse, Status>> {
         let mut leases = Vec::with_capacity(asked.len());
@@ -172,7 +183,17 @@ impl Front {
             }
         }
         let deadline = Instant::now() + RENEWAL_TIMEOUT;
-        let mut answers: Vec<_> = match lease::renew(&self.host, &leases, deadline).await {
+        let may = |state: &State, permit: &Permit| {
+            let mut leases = leases.iter();
+            leases.try_for_each(|&lease| permit.use_lease(state, lease))
+        };
+        let renewed = match self.permit(caller, deadline, may).await {
+            Ok(()) => lease::renew(&self.host, &leases, deadline)
+                .await
+                .map_err(|status| error::of_ours(&status)),
+            Err(refusal) => Err(refusal),
+        };
+        let mut answers: Vec<_> = match renewed {
             Ok(ttls) => leases
                 .into_iter()
                 .zip(ttls)
@@ -184,7 +205,7 @@ impl Front {
                     })
                 })
                 .collect(),
-            Err(status) => vec![Err(error::of_ours(&status))],
+            Err(status) => vec![Err(status)],
         };
         answers.extend(broken);
         answers

@@ -16,8 +16,10 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-use super::caller::Caller;
-use crate::tls::{self, NodeTls, Peer, PeerStream};
+use crate::{
+    caller::Caller,
+    tls::{self, NodeTls, PeerStream},
+};
 
 /// One connection, and who is at its other end.
 pub(super) struct Connection {
@@ -97,9 +99,8 @@ fn is_from_here(address: SocketAddr) -> bool {
 
 impl Connection {
     fn of_peer(stream: PeerStream) -> Self {
-        let Peer(identity, address) = stream.connect_info();
         Self {
-            caller: Caller::new(identity, address),
+            caller: Caller::of_peer(stream.connect_info()),
             stream: Inner::Tls(Box::new(stream)),
         }
     }

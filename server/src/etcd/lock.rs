@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holdfast_core::State;
 use holdfast_proto::{
     etcd::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse, lock_server::Lock},
     log::v1::{self as log, command::Body},
@@ -10,11 +11,11 @@ use holdfast_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Front, caller,
+    Front,
     contest::{self, Contender, Entering},
     convert, error,
 };
-use crate::deadline;
+use crate::{access::Permit, caller::Caller, deadline};
 
 /// `v3lockpb.Lock` of one node.
 pub(super) struct LockService(pub(super) Arc<Front>);
@@ -23,8 +24,12 @@ pub(super) struct LockService(pub(super) Arc<Front>);
 impl Lock for LockService {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
         let (short, long) = contest::deadlines(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
+        let author = caller.author().clone();
         let request = request.into_inner();
+        self.0
+            .permit_contending(&caller, &request.name, request.lease, short)
+            .await?;
         let lease = self
             .0
             .contending_lease(&author, request.lease, short)
@@ -37,6 +42,15 @@ impl Lock for LockService {
         };
         let (contender, _) = Contender::enter(&self.0, entering, short).await?;
         contender.wait(long).await?;
+        // A right may have been taken away while it waited.
+        self.0
+            .permit_contending(
+                &caller,
+                &request.name,
+                request.lease,
+                contest::in_a_moment(),
+            )
+            .await?;
         let key = contender.key.clone();
         contender.keep();
         Ok(Response::new(LockResponse {
@@ -50,11 +64,13 @@ impl Lock for LockService {
         request: Request<UnlockRequest>,
     ) -> Result<Response<UnlockResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = caller::author(&request);
+        let caller = Caller::of(&request);
         let key = request.into_inner().key;
         if key.is_empty() {
             return Err(error::empty_key());
         }
+        let may = |state: &State, permit: &Permit| permit.leave_lock(state, &key);
+        self.0.permit(&caller, deadline, may).await?;
         let body = Body::Delete(log::Delete {
             delete: Some(v1::DeleteOperation {
                 range: Some(convert::wire_range(key, bytes::Bytes::new())),
@@ -62,7 +78,7 @@ impl Lock for LockService {
             }),
             expected: None,
         });
-        let reply = self.0.propose(&author, body, deadline).await?;
+        let reply = self.0.propose(caller.author(), body, deadline).await?;
         Ok(Response::new(UnlockResponse {
             header: self.0.header(reply.revision),
         }))

@@ -41,6 +41,8 @@
 //! | `HashKV` | CRC-32 over keys, numbers and digests | equal on all members, not equal to an etcd's |
 //! | `Snapshot` | an archive in our format, then zeros and the SHA-256 with which an etcd snapshot ends | `etcdctl snapshot save` takes it; Holdfast alone restores it |
 //! | secrets | are not there for reads, counts and watches; what would touch one is refused: permission denied | they are opened one at a time, on record, and not by clients that do not know what they are |
+//! | who may do what | by the roles of the certificate's name, as everywhere (`kvctl role`, `kvctl grant`); etcd's users, roles and passwords are not served | one policy for all doors |
+//! | a range, a watch or a transaction that is allowed in part | refused as a whole: permission denied | an answer with gaps would look like one without |
 //! | URLs of a member that is down | as it told last, none if it never did | a front is a matter of its node's start, not of the replicated state |
 //!
 //! Where things are: [`listener`] and [`door`] let callers in, [`serving`] holds it together; one
@@ -49,7 +51,6 @@
 
 mod addresses;
 mod auth;
-mod caller;
 mod check;
 mod cluster;
 mod contest;
@@ -63,6 +64,7 @@ mod lease;
 mod listener;
 mod lock;
 mod maintenance;
+mod permit;
 mod propose;
 mod range;
 mod serving;

@@ -21,13 +21,14 @@ use holdfast_proto::{
 };
 use tonic::Status;
 
-use super::{Front, check, convert, error, veil};
-use crate::{kv::on_blocking_thread, status};
+use super::{Front, check, convert, error, permit, veil};
+use crate::{access::Permit, caller::Caller, kv::on_blocking_thread, status};
 
 impl Front {
     /// `KV.Range`.
     pub(super) async fn range(
         &self,
+        caller: &Caller,
         request: RangeRequest,
         deadline: Instant,
     ) -> Result<RangeResponse, Status> {
@@ -36,6 +37,8 @@ impl Front {
             true => self.own_writes(deadline).await,
             false => self.barrier(deadline).await?,
         }
+        let may = |_: &State, permit: &Permit| permit::range(permit, &request);
+        self.permit(caller, deadline, may).await?;
         if is_single(&request) {
             let (revision, pair) = self
                 .host

@@ -22,30 +22,37 @@ use tonic::Status;
 
 use self::plan::Branches;
 pub(super) use self::plan::put;
-use super::{Front, check, error, header::of_part};
+use super::{Front, check, error, header::of_part, permit};
+use crate::{access::Permit, caller::Caller};
 
 impl Front {
     /// `KV.Txn`.
     pub(super) async fn transact(
         &self,
-        author: &str,
+        caller: &Caller,
         request: TxnRequest,
         deadline: Instant,
     ) -> Result<TxnResponse, Status> {
         check::transaction(&request)?;
         let only_reads = only_reads(&request);
+        let may = |state: &State, permit: &Permit| permit::transaction(state, permit, &request);
+        if only_reads.is_none() {
+            self.permit(caller, deadline, may).await?;
+        }
         self.allow_transaction(&request, only_reads.is_some())?;
         if let Some(serializable) = only_reads {
             match serializable {
                 true => self.own_writes(deadline).await,
                 false => self.barrier(deadline).await?,
             }
+            // What is as fresh as that obeys the policy that is.
+            self.permit(caller, deadline, may).await?;
             return self.look(self.host.replica.store().view(), request).await;
         }
         let early = self.read_early(&request, deadline).await?;
         let (transaction, mut plan) = plan::plan(request, &mut early.into_iter());
         let reply = self
-            .propose(author, Body::Transact(transaction), deadline)
+            .propose(caller.author(), Body::Transact(transaction), deadline)
             .await?;
         let ReplyBody::Transact(result) = reply.body else {
             return Err(error::unexpected());

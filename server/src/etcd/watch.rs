@@ -8,7 +8,8 @@
 //! 1. A watch gets revisions in order, each once, and never in parts unless it asked for fragments.
 //! 2. `created` comes before a watch's first event; answers to requests keep their order.
 //! 3. A progress mark is never ahead of an event of the watches that it speaks for.
-//! 4. A watch whose revision is gone is canceled with the revision to begin again from.
+//! 4. Nothing is told to who may not read the whole range of a watch by then: that watch is canceled.
+//! 5. A watch whose revision is gone is canceled with the revision to begin again from.
 
 mod older;
 mod requests;
@@ -23,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::stream::Watches;
 use super::{Front, door::NEEDS_LEADER};
+use crate::caller::Caller;
 
 /// `etcdserverpb.Watch` of one node.
 pub(super) struct WatchService(pub(super) Arc<Front>);
@@ -35,9 +37,10 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
         let needs_leader = request.metadata().get(NEEDS_LEADER);
         let needs_leader = needs_leader.is_some_and(|needs| needs == "true");
-        let watches = Watches::new(self.0.clone(), request.into_inner(), needs_leader);
+        let watches = Watches::new(self.0.clone(), caller, request.into_inner(), needs_leader);
         let responses = streams::unfold(Some(watches), |watches| async move {
             let mut watches = watches?;
             match watches.next().await {

@@ -162,10 +162,21 @@ impl CertificateAuthority {
         public_key: &PublicKey,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, AuthorityError> {
+        self.sign_client_for(name, public_key, now, LIFETIME)
+    }
+
+    /// As [`CertificateAuthority::sign_client`], valid for another time from `now` on.
+    pub fn sign_client_for(
+        &self,
+        name: &str,
+        public_key: &PublicKey,
+        now: SystemTime,
+        validity: Duration,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
         if !is_client_name(name) {
             return Err(AuthorityError::Name(name.to_owned()));
         }
-        let mut parameters = parameters(&self.cluster, name, now, LIFETIME);
+        let mut parameters = parameters(&self.cluster, name, now, validity);
         parameters.subject_alt_names = vec![self.uri("client", name)?];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(parameters, public_key)

@@ -10,6 +10,8 @@ use tonic::Status;
 
 use super::range::too_much;
 use crate::{
+    access::Permit,
+    caller::Caller,
     convert,
     host::Host,
     status::{self, Reason, invalid},
@@ -19,10 +21,17 @@ use crate::{
 pub(super) async fn history(
     host: &Arc<Host>,
     request: v1::HistoryRequest,
+    caller: &Caller,
     deadline: Instant,
 ) -> Result<v1::HistoryResponse, Status> {
     let key = convert::key(request.key.clone())?;
     host.barrier(deadline).await?;
+    let range = KeyRange::single(&key);
+    let check = |_: &State, permit: &Permit| match request.values {
+        true => permit.read(&range),
+        false => permit.list(&range),
+    };
+    host.permit(caller, deadline, check).await?;
     let state = host.replica.store().view();
     let store = host.replica.store().clone();
     let mut answer = on_blocking_thread(move || versions(&state, &store, &key, &request)).await?;
@@ -72,10 +81,13 @@ fn versions(
 pub(super) async fn diff(
     host: &Arc<Host>,
     request: v1::DiffRequest,
+    caller: &Caller,
     deadline: Instant,
 ) -> Result<v1::DiffResponse, Status> {
     let range = convert::range(request.range)?;
     host.barrier(deadline).await?;
+    let check = |_: &State, permit: &Permit| permit.read(&range);
+    host.permit(caller, deadline, check).await?;
     let state = host.replica.store().view();
     let to = if request.to == 0 {
         state.revision()

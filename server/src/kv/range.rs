@@ -9,6 +9,8 @@ use tonic::Status;
 
 use super::past;
 use crate::{
+    access::Permit,
+    caller::Caller,
     convert,
     host::Host,
     status::{self, Reason},
@@ -18,6 +20,7 @@ use crate::{
 pub(super) async fn range(
     host: &Arc<Host>,
     request: v1::RangeRequest,
+    caller: &Caller,
     deadline: Instant,
 ) -> Result<v1::RangeResponse, Status> {
     let range = convert::range(request.range)?;
@@ -27,11 +30,26 @@ pub(super) async fn range(
         count_only: request.count_only,
     };
     host.freshen(request.consistency, deadline).await?;
+    let check = |permit: &Permit| match wanted.keys_only || wanted.count_only {
+        true => permit.list(&range),
+        false => permit.read(&range),
+    };
     let mut answer = if let Some(key) = range.as_single()
         && request.revision == 0
     {
-        host.read(|state| one(state, key, wanted))
+        let read =
+            host.read(|state| check(&caller.permit(state)).map(|()| one(state, key, wanted)));
+        match read {
+            Ok(answer) => answer,
+            Err(_) => {
+                host.permit(caller, deadline, |_, permit| check(permit))
+                    .await?;
+                host.read(|state| one(state, key, wanted))
+            }
+        }
     } else {
+        host.permit(caller, deadline, |_, permit| check(permit))
+            .await?;
         let state = host.replica.store().view();
         match Revision::new(request.revision) {
             Some(revision) if revision.get() != state.revision() => {

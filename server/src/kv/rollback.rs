@@ -16,6 +16,8 @@ use tonic::Status;
 
 use super::{past, unexpected};
 use crate::{
+    access::Permit,
+    caller::Caller,
     convert,
     envelopes::{self, OPENS_SOON},
     host::{Host, Proposal},
@@ -27,7 +29,7 @@ use crate::{
 pub(super) async fn rollback(
     host: &Arc<Host>,
     request: v1::RollbackRequest,
-    author: String,
+    caller: &Caller,
     deadline: Instant,
 ) -> Result<v1::RollbackResponse, Status> {
     let range = convert::range(request.range)?;
@@ -44,6 +46,8 @@ pub(super) async fn rollback(
     let patience = deadline.min(Instant::now() + OPENS_SOON);
     loop {
         host.barrier(deadline).await?;
+        let check = |_: &State, permit: &Permit| permit.write_all(&range);
+        host.permit(caller, deadline, check).await?;
         let state = host.replica.store().view();
         let (planner, planned, at) = (host.clone(), range.clone(), state.revision());
         let planned = past::on_blocking_thread(move || plan(&planner, &state, &planned, to)).await;
@@ -54,6 +58,15 @@ pub(super) async fn rollback(
             }
             planned => planned?,
         };
+        // What is put back is written, and what was not there then is deleted.
+        let check = |_: &State, permit: &Permit| {
+            let mut steps = operations.iter().filter_map(|step| step.operation.as_ref());
+            steps.try_for_each(|step| match step {
+                Kind::Delete(delete) => permit.deletion(delete),
+                _ => Ok(()),
+            })
+        };
+        host.permit(caller, deadline, check).await?;
         if operations.is_empty() && id.is_none() {
             return Ok(v1::RollbackResponse {
                 header: host.header_now(),
@@ -63,7 +76,7 @@ pub(super) async fn rollback(
         }
         let proposal = Proposal {
             request: id.clone(),
-            author: author.clone(),
+            author: caller.author().to_string(),
             note: note.clone(),
             body: Body::Transact(v1::Transaction {
                 compare: vec![nothing_newer(&range, at)],

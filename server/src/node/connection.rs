@@ -17,8 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri, server::Connected};
 
 use crate::{
-    identity::Identity,
-    tls::{self, NodeTls, Peer, PeerStream},
+    caller::Caller,
+    tls::{self, NodeTls, PeerStream},
 };
 
 /// One connection.
@@ -30,7 +30,7 @@ pub(super) enum Connection {
 /// A connection from this process.
 pub(super) struct Local {
     stream: DuplexStream,
-    peer: Peer,
+    caller: Caller,
 }
 
 /// The connections of both kinds, as they come.
@@ -44,16 +44,16 @@ pub(super) fn all(
     stream::select(network, local)
 }
 
-/// A channel to the node of this process, as `identity`.
-pub(super) fn channel(locals: mpsc::Sender<Local>, identity: Identity) -> Channel {
+/// A channel to the node of this process.
+pub(super) fn channel(locals: mpsc::Sender<Local>, caller: Caller) -> Channel {
     Endpoint::from_static("http://embedded").connect_with_connector_lazy(tower::service_fn(
         move |_: Uri| {
-            let (locals, peer) = (locals.clone(), Peer(Some(identity.clone()), None));
+            let (locals, caller) = (locals.clone(), caller.clone());
             async move {
                 let (here, there) = tokio::io::duplex(BUFFER_BYTES);
                 let local = Local {
                     stream: there,
-                    peer,
+                    caller,
                 };
                 locals.send(local).await.map_err(|_| {
                     io::Error::new(io::ErrorKind::ConnectionRefused, "the node has stopped")
@@ -65,12 +65,12 @@ pub(super) fn channel(locals: mpsc::Sender<Local>, identity: Identity) -> Channe
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> Peer {
+    fn connect_info(&self) -> Caller {
         match self {
-            Self::Network(stream) => stream.connect_info(),
-            Self::Local(local) => local.peer.clone(),
+            Self::Network(stream) => Caller::of_peer(stream.connect_info()),
+            Self::Local(local) => local.caller.clone(),
         }
     }
 }

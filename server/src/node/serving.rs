@@ -7,9 +7,10 @@ use holdfast_proto::{
     DESCRIPTORS, limits,
     peer::v1::node_server::NodeServer,
     v1::{
-        audit_server::AuditServer, backup_server::BackupServer, cluster_server::ClusterServer,
-        keyring_server::KeyringServer, kv_server::KvServer, lease_server::LeaseServer,
-        lock_server::LockServer, secrets_server::SecretsServer, watch_server::WatchServer,
+        access_server::AccessServer, audit_server::AuditServer, backup_server::BackupServer,
+        cluster_server::ClusterServer, keyring_server::KeyringServer, kv_server::KvServer,
+        lease_server::LeaseServer, lock_server::LockServer, secrets_server::SecretsServer,
+        watch_server::WatchServer,
     },
 };
 use tonic::{server::NamedService, transport::Server};
@@ -17,6 +18,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::connection::Connection;
 use crate::{
+    access::service::AccessService,
     audit::service::AuditService,
     backup::service::BackupService,
     cluster::ClusterService,
@@ -74,6 +76,7 @@ impl Serving {
             )
             .add_service(AuditServer::new(AuditService::new(host.clone())))
             .add_service(BackupServer::new(BackupService::new(host.clone())))
+            .add_service(AccessServer::new(AccessService::new(host.clone())))
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)

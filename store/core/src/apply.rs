@@ -234,6 +234,26 @@ fn perform(
             state.members.found(*founding, now)?;
             Ok(ReplyBody::Done)
         }
+        Body::RoleSet(role) => {
+            state.access.set_role(role, now)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::RoleRemove(name) => {
+            state.access.remove_role(&name, now)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::GrantChange(grant) => {
+            state.access.change_grant(grant, now)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::IdentityIssued { identity, expires } => {
+            state.access.issue(&identity, expires, now)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::IdentityRevoke(identity) => {
+            state.access.revoke(&identity, now)?;
+            Ok(ReplyBody::Done)
+        }
         Body::AuditAnchor {
             member,
             sequence,

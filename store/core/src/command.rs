@@ -14,6 +14,7 @@ use holdfast_proto::{
 use prost::Message as _;
 
 use crate::{
+    access::{GrantChange, PolicyError, Role as AccessRole},
     audit::AnchorHash,
     entry::VersionId,
     keyring::{EpochBegin, EpochWrap, NodeKey, RecoverySet},
@@ -112,6 +113,21 @@ pub enum Body {
     },
     /// Founds the cluster: its first command.
     ClusterInit(Box<Founding>),
+    /// Makes a role, or changes one.
+    RoleSet(AccessRole),
+    /// Removes a role that nobody has.
+    RoleRemove(Arc<str>),
+    /// Gives an identity roles, takes others from it.
+    GrantChange(GrantChange),
+    /// Notes that a certificate is given out.
+    IdentityIssued {
+        /// To whom.
+        identity: Arc<str>,
+        /// Its end.
+        expires: Timestamp,
+    },
+    /// Lets an identity in no more, for good.
+    IdentityRevoke(Arc<str>),
     /// Holds on to the head of a member's audit log.
     AuditAnchor {
         /// Whose.
@@ -220,6 +236,9 @@ pub enum CommandError {
     /// A node's name.
     #[error(transparent)]
     Name(#[from] member::NodeNameError),
+    /// A role, a rule or an identity.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Something is larger than its limit.
     #[error("{what} has {found}, at most {most} are allowed; make it smaller")]
     TooLarge {

@@ -19,11 +19,14 @@
 //! Where things are: [`command`] and [`operation`] say what can be asked, [`reply`] what is
 //! answered; `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older
 //! versions; [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches;
-//! `session` applies requests once; [`audit`] holds the heads of the nodes' audit logs; [`lease`], [`lock`], [`member`] and [`token`] are what their
-//! names say; [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and back; [`hash`] sums it up.
+//! `session` applies requests once; [`access`] says who may do what; [`audit`] holds the heads of
+//! the nodes' audit logs; [`lease`], [`lock`], [`member`] and [`token`] are what their names say;
+//! [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and back; [`hash`]
+//! sums it up.
 //!
 //! Absent: consensus, disks, networks, secrets in the clear, and anything asynchronous.
 
+pub mod access;
 pub mod apply;
 pub mod audit;
 mod author;

@@ -1,7 +1,8 @@
 //! A cluster that begins with the state of another: what a restore from a backup changes in it.
 //!
 //! Kept: every key with its history, retention, leases (their holders are gone, so they run out after
-//! one more time to live, and with them the locks), the heads of audit logs. Taken away: tokens, and the
+//! one more time to live, and with them the locks), the heads of audit logs, roles and grants, with
+//! the first operator as an administrator again. Taken away: tokens, and the
 //! sessions of clients that cannot come back. The old members stay listed as removed, so that their
 //! ids are never used again, and hold no keys any more.
 //!
@@ -82,6 +83,7 @@ impl State {
         self.members.next = founder.0.checked_add(1)?;
         self.tokens = Tokens::default();
         self.sessions = Sessions::default();
+        self.access.restored();
         self.revision = self.revision.checked_add(REVISIONS_LEFT_OUT)?;
         self.compacted = self.revision;
         self.recent = Recent::starting_at(self.revision + 1);

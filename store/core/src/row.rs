@@ -14,6 +14,7 @@ use holdfast_proto::{
 
 use crate::{
     State,
+    access::{Known, Role as AccessRole},
     audit::Anchor,
     clock::Clock,
     command::CommandError,
@@ -26,7 +27,7 @@ use crate::{
     retention::Policy,
     session::Session,
     token::{Token, TokenDigest},
-    wire::command::{anchor_to_wire, parse_anchor},
+    wire::command::{anchor_to_wire, parse_anchor, parse_grant, parse_identity},
 };
 
 /// Why rows are not a state. The archive is damaged or of a newer version: use another.
@@ -135,6 +136,9 @@ impl State {
                     .map(|(member, anchor)| anchor_row(member, anchor)),
             )
             .chain(self.keyring.rows())
+            .chain(self.access.role_rows().map(Row::Role))
+            .chain(self.access.grant_rows().map(Row::Grant))
+            .chain(self.access.identity_rows().map(Row::Identity))
             .map(row)
     }
 
@@ -253,6 +257,19 @@ impl State {
             }
             Row::Answer(row) => self.restore_answer(row)?,
             Row::Member(row) => self.members.set(member(row)?),
+            Row::Role(row) => {
+                let role = AccessRole::try_from(row).map_err(CommandError::from)?;
+                self.access.insert_role(role);
+            }
+            Row::Grant(row) => {
+                let (identity, roles) = parse_grant(row)?;
+                self.access.insert_grant(identity, roles.into());
+            }
+            Row::Identity(row) => {
+                let known = Known::from_wire(&row);
+                self.access
+                    .insert_identity(parse_identity(row.identity)?, known);
+            }
             Row::AuditAnchor(row) => {
                 let anchor = row.anchor.ok_or(damaged("audit anchor", "it is empty"))?;
                 let (member, sequence, hash) = parse_anchor(&anchor)?;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use holdfast_proto::{Key, KeyRange, LeaseId, NodeId, Timestamp};
 
 use crate::{
+    access::Access,
     audit::{Anchor, Anchors},
     author::Authors,
     clock::Clock,
@@ -42,6 +43,7 @@ pub struct State {
     pub(crate) tokens: Tokens,
     pub(crate) anchors: Anchors,
     pub(crate) keyring: Keyring,
+    pub(crate) access: Access,
     /// Beside the state: what nodes need not agree on.
     pub(crate) recent: Recent,
     pub(crate) authors: Authors,
@@ -69,6 +71,7 @@ impl State {
             tokens: Tokens::default(),
             anchors: Anchors::default(),
             keyring: Keyring::default(),
+            access: Access::default(),
             recent: Recent::starting_at(1),
             authors: Authors::default(),
         }
@@ -122,6 +125,7 @@ impl State {
             .join(self.tokens.hash)
             .join(self.anchors.hash)
             .join(self.keyring.hash)
+            .join(self.access.hash)
             .finish()
     }
 
@@ -207,6 +211,11 @@ impl State {
     /// The kept heads of a member's audit log, oldest first.
     pub fn anchors(&self, member: NodeId) -> impl DoubleEndedIterator<Item = &Anchor> {
         self.anchors.of(member)
+    }
+
+    /// Who may do what.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The prefixes that have a retention of their own.

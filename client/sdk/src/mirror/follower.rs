@@ -15,6 +15,7 @@ use crate::{Client, EventKind, RangeOptions, Watch, WatchError, WatchItem};
 /// The task that keeps a mirror up to date.
 pub(super) struct Follower {
     client: Client,
+    prefix: Bytes,
     watch: Watch,
     shared: Arc<Shared>,
     /// The cluster had this revision after that moment: once it is reached, the mirror was current
@@ -23,9 +24,10 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(client: Client, watch: Watch, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(client: Client, prefix: Bytes, watch: Watch, shared: Arc<Shared>) -> Self {
         Self {
             client,
+            prefix,
             watch,
             shared,
             pending: None,
@@ -44,7 +46,7 @@ impl Follower {
                 },
                 _ = ticks.tick(), if checking.is_none() => {
                     self.change_node_if_behind(check);
-                    checking = Some(Box::pin(newest_revision(self.client.clone())));
+                    checking = Some(Box::pin(newest_revision(self.client.clone(), self.prefix.clone())));
                 }
                 confirmed = on_set(&mut checking) => {
                     checking = None;
@@ -145,15 +147,21 @@ impl Follower {
     /// The cluster refuses: says so, and asks again later.
     async fn rest(&mut self, error: WatchError) {
         tracing::warn!(%error, "the mirror cannot follow the cluster");
-        self.shared.problem.send_replace(Some(error.to_string()));
+        self.shared.problem.send_replace(Some(Arc::new(error)));
         tokio::time::sleep(REST).await;
     }
 }
 
 /// The cluster's newest revision, and when it was asked. `None`: no majority answered.
-async fn newest_revision(client: Client) -> Option<(u64, Instant)> {
+async fn newest_revision(client: Client, prefix: Bytes) -> Option<(u64, Instant)> {
     let asked = Instant::now();
-    let probe = KeyRange::between(Bytes::from_static(b"\0"), Some(Bytes::from_static(b"\0\0")));
+    // The narrowest range under the prefix: whoever may follow it may ask this.
+    let first = match prefix.is_empty() {
+        true => Bytes::from_static(b"\0"),
+        false => prefix,
+    };
+    let end = [&first[..], b"\0"].concat();
+    let probe = KeyRange::between(first, Some(end.into()));
     let options = RangeOptions {
         count_only: true,
         limit: 1,

@@ -24,8 +24,13 @@ impl Watches {
                 Some(Err(status)) => return Err(status),
             }
         }
-        if self.asked.iter().any(begins_now) {
+        if self
+            .asked
+            .iter()
+            .any(|asked| begins_now(asked) || self.is_denied(asked))
+        {
             // "Now" is at least what was acknowledged before; without a quorum, what this node has.
+            // And who lags refuses nobody.
             let fresh = self.front.barrier(Instant::now() + FRESHEN).await;
             if let Err(status) = fresh {
                 tracing::debug!(%status, "a watch begins without a quorum");
@@ -71,14 +76,16 @@ impl Watches {
             Err(_) => return Err(error::COMPACTED),
         };
         let filters: Vec<_> = create.filters().collect();
-        let key = if create.key.is_empty() {
-            Bytes::from_static(&[0])
-        } else {
-            create.key
-        };
+        let key = first(&create.key);
         let end = create.range_end;
         if !end.is_empty() && end[..] != [0] && key >= end {
             return Err(error::EMPTY_WATCH);
+        }
+        let range = convert::range(&key, &end);
+        let permit = self.caller.permit_now(&self.front.host);
+        if let Err(denied) = permit.read(&range) {
+            self.note(&denied);
+            return Err(error::PERMISSION_DENIED);
         }
         let id = match create.watch_id {
             0 => self.free_id(),
@@ -86,7 +93,7 @@ impl Watches {
             id => id,
         };
         let mut watcher = Watcher {
-            range: convert::range(&key, &end),
+            range,
             next,
             settled: create.start_revision == 0,
             previous: create.prev_kv,
@@ -99,6 +106,16 @@ impl Watches {
         watcher.filter(filters.into_iter());
         self.all.insert(id, watcher);
         Ok(id)
+    }
+
+    /// Whether a watch would be refused by what this node knows of the policy.
+    fn is_denied(&self, request: &WatchRequest) -> bool {
+        let Some(RequestUnion::CreateRequest(create)) = &request.request_union else {
+            return false;
+        };
+        let range = convert::range(&first(&create.key), &create.range_end);
+        let permit = self.caller.permit_now(&self.front.host);
+        permit.read(&range).is_err()
     }
 
     /// Ids count up from 0, past those that the client chose.
@@ -120,6 +137,14 @@ impl Watches {
                 ..WatchResponse::default()
             });
         }
+    }
+}
+
+/// No key stands for the first that there can be.
+fn first(key: &Bytes) -> Bytes {
+    match key.is_empty() {
+        true => Bytes::from_static(&[0]),
+        false => key.clone(),
     }
 }
 

@@ -21,6 +21,8 @@ use super::{
     watcher::Watcher,
 };
 use crate::{
+    access::Denied,
+    caller::Caller,
     deadline,
     etcd::{Front, error},
     kv::on_blocking_thread,
@@ -30,6 +32,7 @@ use crate::{
 /// behind; one above it waits for a revision that is still to come.
 pub(super) struct Watches {
     pub(super) front: Arc<Front>,
+    pub(super) caller: Caller,
     /// `None`: the client sends no more.
     pub(super) inbound: Option<Streaming<WatchRequest>>,
     /// Requests that arrived and are not carried out.
@@ -57,6 +60,7 @@ struct LeaderWatch {
 impl Watches {
     pub(super) fn new(
         front: Arc<Front>,
+        caller: Caller,
         inbound: Streaming<WatchRequest>,
         needs_leader: bool,
     ) -> Self {
@@ -70,6 +74,7 @@ impl Watches {
         Self {
             next: front.host.read(State::revision) + 1,
             front,
+            caller,
             inbound: Some(inbound),
             asked: VecDeque::new(),
             all: BTreeMap::new(),
@@ -87,7 +92,10 @@ impl Watches {
         loop {
             self.answer_requests().await?;
             if let Some(response) = self.outbox.pop_front() {
-                return Ok(response);
+                match self.let_out(response) {
+                    Some(response) => return Ok(response),
+                    None => continue,
+                }
             }
             if self.front.host.closing.is_cancelled() || self.front.host.fence.reason().is_some() {
                 return Err(error::stopped());
@@ -238,6 +246,35 @@ impl Watches {
         }
     }
 
+    /// The answer, if the caller may see it by now; else that its watch has ended. Events come out of
+    /// a state, and this looks at one that is at least as new.
+    fn let_out(&mut self, response: WatchResponse) -> Option<WatchResponse> {
+        if response.events.is_empty() {
+            return Some(response);
+        }
+        // Of a watch that has ended meanwhile nobody wants to hear.
+        let watcher = self.all.get(&response.watch_id)?;
+        let permit = self.caller.permit_now(&self.front.host);
+        let Err(denied) = permit.read(&watcher.range) else {
+            return Some(response);
+        };
+        self.note(&denied);
+        self.all.remove(&response.watch_id);
+        Some(WatchResponse {
+            header: response.header,
+            watch_id: response.watch_id,
+            canceled: true,
+            cancel_reason: error::PERMISSION_DENIED.to_owned(),
+            ..WatchResponse::default()
+        })
+    }
+
+    /// Records that a watch was refused.
+    pub(super) fn note(&self, denied: &Denied) {
+        let audit = &self.front.host.audit;
+        audit.note_refusal(|| self.caller.who(), WATCH, &error::denied(denied));
+    }
+
     /// Ends a watch whose revision is gone.
     fn give_up(&mut self, id: i64, resume: u64) {
         self.all.remove(&id);
@@ -305,6 +342,7 @@ async fn lost(leader: &mut Option<LeaderWatch>) {
     }
 }
 
+const WATCH: &str = "etcdserverpb.Watch/Watch";
 /// Changes taken at a time, bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 /// A watch that wants marks gets one after this long without events.

@@ -10,6 +10,7 @@ use holdfast_proto::{
 };
 
 use crate::{
+    access::{GrantChange, PolicyError, check_identity},
     audit::AnchorHash,
     command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most, parse_key},
     keyring::row as keyring,
@@ -115,6 +116,18 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
             heard: (remove.heard_at_ms != 0).then(|| Timestamp::from_millis(remove.heard_at_ms)),
         },
         Wire::ClusterInit(init) => Body::ClusterInit(Box::new(parse_founding(init)?)),
+        Wire::RoleSet(role) => Body::RoleSet(role.try_into()?),
+        Wire::RoleRemove(remove) => Body::RoleRemove(remove.name.into()),
+        Wire::GrantChange(grant) => Body::GrantChange(GrantChange {
+            identity: parse_identity(grant.identity)?,
+            add: parse_roles(grant.add)?,
+            remove: parse_roles(grant.remove)?,
+        }),
+        Wire::IdentityIssued(issued) => Body::IdentityIssued {
+            identity: parse_identity(issued.identity)?,
+            expires: Timestamp::from_millis(issued.expires_at_ms),
+        },
+        Wire::IdentityRevoke(revoke) => Body::IdentityRevoke(parse_identity(revoke.identity)?),
         Wire::AuditAnchor(anchor) => {
             let (member, sequence, hash) = parse_anchor(&anchor)?;
             Body::AuditAnchor {
@@ -217,6 +230,25 @@ fn parse_digest(bytes: &[u8]) -> Result<TokenDigest, CommandError> {
         .try_into()
         .map_err(|_| CommandError::Invalid("a token's digest has 32 bytes"))?;
     Ok(TokenDigest::from_bytes(bytes))
+}
+
+pub(crate) fn parse_identity(identity: String) -> Result<Arc<str>, CommandError> {
+    check_identity(&identity)?;
+    Ok(identity.into())
+}
+
+/// A grant, from an archive.
+pub(crate) fn parse_grant(
+    grant: v1::AccessGrant,
+) -> Result<(Arc<str>, Vec<Arc<str>>), CommandError> {
+    Ok((parse_identity(grant.identity)?, parse_roles(grant.roles)?))
+}
+
+fn parse_roles(roles: Vec<String>) -> Result<Vec<Arc<str>>, CommandError> {
+    if roles.len() > limits::GRANT_ROLES {
+        return Err(PolicyError::TooManyRoles.into());
+    }
+    Ok(roles.into_iter().map(Into::into).collect())
 }
 
 /// An anchor without its time, from a command or from an archive.
@@ -354,6 +386,22 @@ fn body_to_wire(body: Body) -> Wire {
                 joined_at_ms: 0,
             }),
             public_key: founding.public_key,
+        }),
+        Body::RoleSet(role) => Wire::RoleSet(role.to_wire()),
+        Body::RoleRemove(name) => Wire::RoleRemove(wire::RoleRemove {
+            name: name.to_string(),
+        }),
+        Body::GrantChange(grant) => Wire::GrantChange(wire::GrantChange {
+            identity: grant.identity.to_string(),
+            add: grant.add.iter().map(ToString::to_string).collect(),
+            remove: grant.remove.iter().map(ToString::to_string).collect(),
+        }),
+        Body::IdentityIssued { identity, expires } => Wire::IdentityIssued(wire::IdentityIssued {
+            identity: identity.to_string(),
+            expires_at_ms: expires.as_millis(),
+        }),
+        Body::IdentityRevoke(identity) => Wire::IdentityRevoke(wire::IdentityRevoke {
+            identity: identity.to_string(),
         }),
         Body::AuditAnchor {
             member,
