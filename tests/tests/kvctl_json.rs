@@ -318,3 +318,47 @@ async fn backups_are_printed_as_documented() {
     let fetched = user.checked("backup fetch", &fetch).await;
     assert_eq!(fields(&fetched), ["name", "node", "bytes", "file"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_grants_and_identities_are_printed_as_documented() {
+    let user = User::set_up().await;
+    let set = ["role", "set", "shop", "--allow", "read:shop/"];
+    assert_eq!(user.json(&set).await, json!({"role": "shop"}));
+    let roles = user.checked("role list", &["role", "list"]).await;
+    let of_role = |name: &str| {
+        let mut roles = roles["roles"].as_array().unwrap().iter();
+        roles.find(|role| role["role"] == name).unwrap().clone()
+    };
+    let shop = json!({"role": "shop", "built_in": false, "rules": ["allow read:shop/"]});
+    assert_eq!(of_role("shop"), shop);
+    assert_eq!(of_role("admin")["rules"], json!(["allow admin:*"]));
+    let added = user
+        .checked("grant add", &["grant", "add", "shop", "shop"])
+        .await;
+    assert_eq!(added, json!({"identity": "client/shop", "roles": ["shop"]}));
+    let grants = user.checked("grant list", &["grant", "list"]).await;
+    assert!(
+        grants["grants"].as_array().unwrap().contains(&added),
+        "{grants}"
+    );
+    let can = ["can", "shop", "read", "shop/a"];
+    let decision = user.checked("can", &can).await;
+    assert_eq!(decision["by"]["place"], 1);
+    let taken = user.json(&["grant", "remove", "shop", "shop"]).await;
+    assert_eq!(taken, json!({"identity": "client/shop", "roles": []}));
+    let removed = user.json(&["role", "remove", "shop"]).await;
+    assert_eq!(removed, json!({"role": "shop"}));
+
+    let out = user.cluster.folder().join("shop");
+    let issue = ["identity", "issue", "shop", "--role", "reader", "--out"];
+    let issue = [&issue[..], &[out.to_str().unwrap()]].concat();
+    let issued = user.checked("identity issue", &issue).await;
+    assert_eq!(issued["granted"], json!(["reader"]));
+    assert!(Path::new(issued["context"].as_str().unwrap()).exists());
+    let list = user.checked("identity list", &["identity", "list"]).await;
+    assert_eq!(list["identities"][0]["expires_at"], issued["expires_at"]);
+    assert_eq!(list["identities"][0]["revoked_at"], Value::Null);
+    let revoke = ["identity", "revoke", "shop", "--yes"];
+    let revoked = user.checked("identity revoke", &revoke).await;
+    assert_eq!(revoked, json!({"identity": "client/shop"}));
+}

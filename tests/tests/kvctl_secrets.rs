@@ -9,10 +9,13 @@ use std::{
 };
 
 use holdfast_client::{MirrorOptions, MirrorReveal};
-use holdfast_tests::harness::{
-    Cluster, ClusterOptions,
-    program::{kvctl, kvctl_with_input},
-    wait,
+use holdfast_tests::{
+    escrow,
+    harness::{
+        Cluster, ClusterOptions,
+        program::{kvctl, kvctl_with_input},
+        wait,
+    },
 };
 use serde_json::{Value, json};
 
@@ -44,6 +47,7 @@ async fn opened(context: &Path, key: &str) -> String {
 
 /// Makes a recovery key of 3 shares, 2 of which are enough; returns their files.
 async fn init_recovery(cluster: &Cluster) -> Vec<PathBuf> {
+    escrow::reveal(&cluster.context_file()).await;
     let out = cluster.folder().join("shares");
     let made = asked(
         &cluster.context_file(),

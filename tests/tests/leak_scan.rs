@@ -12,6 +12,7 @@ use std::{
 
 use holdfast_client::{Client, Consistency, Context, RevealOptions, limits};
 use holdfast_tests::{
+    escrow,
     harness::{
         Cluster, ClusterOptions, Folder,
         program::{Ran, kvctl, kvctl_with_input},
@@ -137,6 +138,7 @@ async fn begin() -> (Scene, Processes, Option<Capture>, Folder) {
 
 /// Its shares are secrets like the others.
 async fn prove_recovery(context: &Path, own: &Folder, marks: &mut Marks) {
+    escrow::reveal(context).await;
     let out = own.join("shares");
     let out = out.to_str().unwrap();
     kvctl(

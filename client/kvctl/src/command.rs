@@ -2,18 +2,22 @@
 
 mod audit;
 mod backup;
+mod can;
 mod completion;
 mod delete;
 mod diff;
 mod export;
 mod get;
+mod grant;
 mod history;
+mod identity;
 mod import;
 mod keyring;
 mod list;
 mod lock;
 mod member;
 mod put;
+mod role;
 mod rollback;
 mod secret;
 mod status;
@@ -47,6 +51,10 @@ pub(crate) enum Command {
     Backup(backup::Backup),
     Lock(lock::Lock),
     Member(member::Member),
+    Role(role::Role),
+    Grant(grant::Grant),
+    Identity(identity::Identity),
+    Can(can::Can),
     Status(status::Status),
     Completion(completion::Completion),
 }
@@ -72,6 +80,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Backup(command) => command.run(&session).await?,
         Command::Lock(command) => return command.run(&session).await,
         Command::Member(command) => command.run(&session).await?,
+        Command::Role(command) => command.run(&session).await?,
+        Command::Grant(command) => command.run(&session).await?,
+        Command::Identity(command) => command.run(&session).await?,
+        Command::Can(command) => return command.run(&session).await,
         Command::Status(command) => return command.run(&session).await,
         Command::Completion(command) => command.run(&session)?,
     }

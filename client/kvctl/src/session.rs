@@ -34,7 +34,8 @@ impl Session {
         self.common.output == Format::Json
     }
 
-    fn context(&self) -> Result<Context, Failure> {
+    /// The context that the command works with.
+    pub(crate) fn context(&self) -> Result<Context, Failure> {
         Ok(match &self.common.context {
             Some(path) => Context::load(path)?,
             None => Context::discover()?,

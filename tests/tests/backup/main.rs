@@ -11,9 +11,12 @@ use std::{
     time::Duration,
 };
 
-use holdfast_tests::harness::{
-    Cluster,
-    program::{kvctl, kvctl_with_input},
+use holdfast_tests::{
+    escrow as revealing,
+    harness::{
+        Cluster,
+        program::{kvctl, kvctl_with_input},
+    },
 };
 use serde_json::Value;
 
@@ -37,6 +40,7 @@ async fn put_secret(context: &Path, key: &str, secret: &str) {
 /// Makes a recovery key of 3 shares, any 2 of which are enough, and shows that they work.
 async fn escrow(cluster: &Cluster) -> Vec<PathBuf> {
     let (context, out) = (cluster.context_file(), cluster.folder().join("shares"));
+    revealing::reveal(&context).await;
     let init = ["keyring", "init-recovery", "--shares", "3"];
     let init = [&init[..], &["--threshold", "2", "--out", text(&out)]].concat();
     let made = asked(&context, &init).await;

@@ -73,7 +73,12 @@ fn serves(status: &sdk::Status) -> bool {
 }
 
 fn nobody_answers(silent: &[(String, ReadError)]) -> Failure {
-    let distrusted = |error: &ReadError| matches!(error, ReadError::Unauthorized { .. });
+    let distrusted = |error: &ReadError| {
+        matches!(
+            error,
+            ReadError::Unauthorized { .. } | ReadError::Denied { .. }
+        )
+    };
     let each: String = silent
         .iter()
         .map(|(endpoint, error)| format!("\n  {endpoint}: {error}"))

@@ -269,7 +269,7 @@ fn the_policy_goes_through_an_archive_and_is_part_of_the_hash() {
     assert!(may(&back, "client/bob", Capability::Reveal, "app/a"));
     // The fourth is the first again; all others differ.
     assert_eq!(hashes.remove(4), hashes[1]);
-    let different: std::collections::HashSet<_> =
+    let different: std::collections::BTreeSet<_> =
         hashes.iter().map(|hash| *hash.as_bytes()).collect();
     assert_eq!(different.len(), hashes.len());
 }
