@@ -4,6 +4,7 @@
 //! it is to be linearizable) and a look at the local state. Values from the past come from disk, on
 //! a blocking thread.
 
+mod in_the_clear;
 pub(crate) mod past;
 mod range;
 mod rollback;
@@ -70,6 +71,7 @@ impl Kv for KvService {
         };
         let check = |state: &State, permit: &Permit| permit.put(state, &put);
         self.host.permit(&caller, deadline, check).await?;
+        in_the_clear::check_put(&self.host, &put, deadline).await?;
         let author = caller.author().to_string();
         let body = Body::Put(log::Put {
             put: Some(put),
@@ -135,6 +137,7 @@ impl Kv for KvService {
         refuse_sealed(&transaction)?;
         let check = |state: &State, permit: &Permit| permit.transaction(state, &transaction);
         self.host.permit(&caller, deadline, check).await?;
+        in_the_clear::check_transaction(&self.host, &transaction, deadline).await?;
         let author = caller.author().to_string();
         let body = Body::Transact(transaction);
         let reply = self

@@ -100,8 +100,8 @@ async fn live(cluster: &Cluster) -> (Remembered, PathBuf) {
     let create = ["backup", "create", "--node", "n2", "--out", text(&out)];
     let made = asked(&context, &create).await;
     assert_eq!(
-        (&made["member"], &made["sealed"]),
-        (&2.into(), &true.into())
+        (&made["node"], &made["sealed"]),
+        (&"n2".into(), &true.into())
     );
     let kept = client.get("app/mode").await.unwrap().unwrap();
     let lost = client.put("app/mode", "lost").await.unwrap();
