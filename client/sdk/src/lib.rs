@@ -50,6 +50,7 @@ mod call;
 mod circuit;
 mod client;
 mod cluster;
+mod config;
 mod connect;
 mod context;
 mod election;
@@ -92,6 +93,10 @@ pub use audit::{AuditClient, AuditDamage, AuditFrom, AuditRecord, AuditReport, A
 pub use backup::{BackupClient, BackupFile, Backups, FetchedBackup, MadeBackup, VerifiedBackup};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
+pub use config::{
+    Config, ConfigBuilder, ConfigError, ConfigRead, ConfigStatus, Explanation, FieldError, Layer,
+    Rejected,
+};
 pub use context::{Context, ContextError};
 pub use election::{Election, Leadership, Observer};
 pub use entry::{Entry, Found, Origin, Page};

@@ -80,6 +80,19 @@ pub struct MirroredSecret {
     pub age: Duration,
 }
 
+/// The secrets that a mirror has in the open, at one moment.
+pub(crate) struct OpenedSecrets {
+    kept: Arc<Secrets>,
+    /// Whether the mirror was told to open any.
+    opens: bool,
+}
+
+/// Tells when a mirrored key changes, or a secret was opened, or could not be.
+pub(crate) struct AnyChange {
+    changed: watch::Receiver<u64>,
+    looked: watch::Receiver<()>,
+}
+
 /// Tells when a mirror changes. From [`Mirror::changes`].
 #[derive(Debug)]
 pub struct MirrorChanges(watch::Receiver<u64>);
@@ -101,6 +114,8 @@ struct Shared {
     secrets: ArcSwap<Secrets>,
     /// What keeps it from opening one, if anything.
     reveal_problem: Mutex<Option<String>>,
+    /// It was tried to open what there was to open.
+    looked: watch::Sender<()>,
 }
 
 /// Ends with the last clone of its mirror.
@@ -234,6 +249,27 @@ impl Mirror {
         })
     }
 
+    /// What it has in the open now.
+    pub(crate) fn opened(&self) -> OpenedSecrets {
+        OpenedSecrets {
+            kept: self.shared.secrets.load_full(),
+            opens: self._keeping.is_some(),
+        }
+    }
+
+    /// The revision of the last change.
+    pub(crate) fn last_change(&self) -> u64 {
+        *self.shared.changed.borrow()
+    }
+
+    /// Tells of changes from now on, of secrets too.
+    pub(crate) fn watch(&self) -> AnyChange {
+        AnyChange {
+            changed: self.shared.changed.subscribe(),
+            looked: self.shared.looked.subscribe(),
+        }
+    }
+
     /// The revision the mirror is at.
     pub fn revision(&self) -> u64 {
         self.shared.view.load().revision
@@ -296,6 +332,30 @@ impl Mirror {
     }
 }
 
+impl OpenedSecrets {
+    /// The plaintext of this very version, if it is open.
+    pub(crate) fn get(&self, entry: &Entry) -> Option<&Secret> {
+        let kept = self.kept.get(&entry.key)?;
+        (kept.entry.modified == entry.modified).then_some(&kept.secret)
+    }
+
+    /// Whether the mirror is still to open something of a view.
+    pub(crate) fn is_awaited(&self, view: &MirrorView) -> bool {
+        let is_closed = |entry: &Arc<Entry>| entry.is_secret() && self.get(entry).is_none();
+        self.opens && view.iter().any(is_closed)
+    }
+}
+
+impl AnyChange {
+    /// Waits for the next one. `false`: the mirror is gone.
+    pub(crate) async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.changed.changed() => changed.is_ok(),
+            looked = self.looked.changed() => looked.is_ok(),
+        }
+    }
+}
+
 impl MirroredSecret {
     /// The plaintext.
     pub fn secret(&self) -> &Secret {
@@ -309,6 +369,15 @@ impl MirroredSecret {
 }
 
 impl MirrorView {
+    #[cfg(test)]
+    pub(crate) fn of(entries: impl IntoIterator<Item = Arc<Entry>>, revision: u64) -> Self {
+        let entries = entries.into_iter();
+        Self {
+            entries: entries.map(|entry| (entry.key.clone(), entry)).collect(),
+            revision,
+        }
+    }
+
     /// What is under a key (the whole key, with the prefix).
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&Arc<Entry>> {
         self.entries.get(key.as_ref())
@@ -389,6 +458,7 @@ impl Shared {
             problem: watch::Sender::new(None),
             secrets: ArcSwap::default(),
             reveal_problem: Mutex::new(None),
+            looked: watch::Sender::new(()),
         }
     }
 }

@@ -54,6 +54,7 @@ impl Keeper {
             }
             let again = problem.is_some();
             *self.shared.reveal_problem.lock() = problem;
+            self.shared.looked.send_replace(());
             if let Some(first) = first.take() {
                 // Nobody waits any more: then it is read from the mirror's problem.
                 let _ = first.send(opened);

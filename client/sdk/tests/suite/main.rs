@@ -5,6 +5,7 @@
 mod fake;
 
 mod avoiding;
+mod config;
 mod electing;
 mod failover;
 mod holding;
