@@ -4,7 +4,7 @@ use std::{env, error::Error, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "holdfast/v1/types.proto",
     "holdfast/v1/kv.proto",
     "holdfast/v1/watch.proto",
@@ -21,6 +21,7 @@ const FILES: [&str; 16] = [
     "holdfast/log/v1/backup.proto",
     "holdfast/v1/backup.proto",
     "holdfast/peer/v1/peer.proto",
+    "holdfast/cache/v1/cache.proto",
 ];
 
 /// What existing tools speak; served apart from ours.

@@ -53,5 +53,14 @@ pub mod log {
     }
 }
 
+/// What a client keeps on its own disk.
+pub mod cache {
+    /// `holdfast.cache.v1`.
+    #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+    pub mod v1 {
+        tonic::include_proto!("holdfast.cache.v1");
+    }
+}
+
 /// The file descriptors of our own packages, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

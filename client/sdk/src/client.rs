@@ -11,6 +11,7 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use holdfast_proto::v1;
+use holdfast_seal::SymmetricKey;
 use tonic::transport::Channel;
 
 use crate::{
@@ -37,6 +38,8 @@ struct Inner {
     sessions: Sessions,
     options: ClientOptions,
     cluster: String,
+    /// What caches on disk are sealed with; made of this client's private key, if it has one.
+    cache_key: Option<SymmetricKey>,
     looking_up: AtomicBool,
 }
 
@@ -60,7 +63,13 @@ impl Client {
     pub fn lazy(context: &Context, options: ClientOptions) -> Result<Self, ConnectError> {
         let dialer = Dialer::new(tls::client_config(context)?, &options);
         let nodes = Nodes::dialed(&context.endpoints, dialer)?;
-        Ok(Self::new(nodes, options, context.cluster.clone()))
+        let key = tls::cache_key(context)?;
+        Ok(Self::new(
+            nodes,
+            options,
+            context.cluster.clone(),
+            Some(key),
+        ))
     }
 
     /// A client over a channel that somebody else made: a replica in this process, a socket.
@@ -75,10 +84,20 @@ impl Client {
         cluster: impl Into<String>,
         options: ClientOptions,
     ) -> Result<Self, ConnectError> {
-        Ok(Self::new(Nodes::given(channels)?, options, cluster.into()))
+        Ok(Self::new(
+            Nodes::given(channels)?,
+            options,
+            cluster.into(),
+            None,
+        ))
     }
 
-    fn new(nodes: Nodes, options: ClientOptions, cluster: String) -> Self {
+    fn new(
+        nodes: Nodes,
+        options: ClientOptions,
+        cluster: String,
+        cache_key: Option<SymmetricKey>,
+    ) -> Self {
         Self {
             timeout: options.request_timeout.min(LONGEST_TIMEOUT),
             inner: Arc::new(Inner {
@@ -86,6 +105,7 @@ impl Client {
                 sessions: Sessions::new(),
                 options,
                 cluster,
+                cache_key,
                 looking_up: AtomicBool::new(false),
             }),
         }
@@ -114,6 +134,10 @@ impl Client {
     pub fn endpoints(&self) -> Vec<String> {
         let nodes = self.inner.nodes.all();
         nodes.iter().map(|node| node.address().to_owned()).collect()
+    }
+
+    pub(crate) fn cache_key(&self) -> Option<&SymmetricKey> {
+        self.inner.cache_key.as_ref()
     }
 
     pub(crate) fn nodes(&self) -> &Nodes {

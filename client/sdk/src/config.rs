@@ -68,7 +68,7 @@ use holdfast_proto::{Key, Revision, Timestamp};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::{Mirror, Origin};
+use crate::{Mirror, Origin, cache::CacheState};
 
 /// The configuration of a service, as its own type. Clones share it; when the last is dropped, it stops
 /// following the cluster.
@@ -96,6 +96,10 @@ pub struct ConfigStatus {
     pub rejected: Option<Rejected>,
     /// What keeps it from following the cluster, if the cluster said so.
     pub problem: Option<String>,
+    /// The revision that is kept on this node's disk; 0: this process kept none yet, or keeps none.
+    pub cached: u64,
+    /// What keeps it from being kept there.
+    pub cache_problem: Option<String>,
 }
 
 /// A state of the prefix that was not taken.
@@ -143,7 +147,8 @@ struct Loaded<T> {
 /// What follows the cluster.
 struct Live {
     mirror: Mirror,
-    task: AbortHandle,
+    tasks: Vec<AbortHandle>,
+    cache: Arc<Mutex<CacheState>>,
 }
 
 impl<T> Config<T> {
@@ -185,21 +190,17 @@ impl<T> Config<T> {
     pub fn status(&self) -> ConfigStatus {
         let revision = self.shared.loaded.load().revision;
         let rejected = self.shared.rejected.lock().clone();
-        match &self.live {
-            Some(live) => ConfigStatus {
-                revision,
-                origin: live.mirror.origin(),
-                age: live.mirror.age(),
-                rejected,
-                problem: live.mirror.problem(),
-            },
-            None => ConfigStatus {
-                revision,
-                origin: Origin::Cache,
-                age: Duration::ZERO,
-                rejected,
-                problem: None,
-            },
+        let kept = self.live.as_ref().map(|live| live.cache.lock().clone());
+        let kept = kept.unwrap_or_default();
+        let mirror = self.live.as_ref().map(|live| &live.mirror);
+        ConfigStatus {
+            revision,
+            origin: mirror.map_or(Origin::Cache, Mirror::origin),
+            age: mirror.map_or(Duration::ZERO, Mirror::age),
+            rejected,
+            problem: mirror.and_then(Mirror::problem),
+            cached: kept.revision,
+            cache_problem: kept.problem,
         }
     }
 
@@ -282,6 +283,6 @@ impl<T> fmt::Debug for Config<T> {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }

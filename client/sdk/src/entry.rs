@@ -43,6 +43,8 @@ pub enum Origin {
     Server(NodeId),
     /// Memory of this process; see its age.
     Cache,
+    /// A file of this node: no server answered since this process started. See its age.
+    Disk,
 }
 
 /// What was found under a key.
@@ -94,6 +96,20 @@ pub struct Page {
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
 impl Entry {
+    pub(crate) fn to_wire(&self) -> v1::Entry {
+        v1::Entry {
+            key: self.key.to_bytes(),
+            value: self.value.clone().map(v1::Value::from),
+            created: self.created.get(),
+            modified: self.modified.get(),
+            version: self.version,
+            lease: self.lease.map_or(0, LeaseId::get),
+            author: self.author.clone(),
+            note: self.note.clone(),
+            at_ms: self.at.as_millis(),
+        }
+    }
+
     pub(crate) fn from_wire(wire: v1::Entry) -> Result<Self, Unreadable> {
         let modified = Revision::new(wire.modified).ok_or(Unreadable("revision"))?;
         Ok(Self {

@@ -25,6 +25,8 @@
 //!   the range as it is: [`WatchItem::Reset`].
 //! * **A [`Mirror`] keeps serving** when every server is gone, always at exactly one revision, and
 //!   says how old it is.
+//! * **A [`Config`] is a service's own type**, checked before it is taken, whole or not at all, and
+//!   kept sealed on disk: a service starts while every server is down. See [`ConfigBuilder`].
 //! * **A lease or lock knows when it is lost** before the store gives it to somebody else:
 //!   [`Lease::lost`], [`Hold::lost`]; and a lock has a fencing token.
 //! * **A secret is opened on demand**, is wiped when it is let go of, and is never printed:
@@ -33,7 +35,7 @@
 //! * A server is trusted for its certificate, which must name a node of the context's cluster, and
 //!   not for its host name.
 //!
-//! Absent on purpose: caching behind the caller's back (a [`Mirror`] is asked for by name), retries
+//! Absent on purpose: caching behind the caller's back (a [`Mirror`] and a cache are asked for), retries
 //! without a deadline, and values without a revision.
 //!
 //! The modules: a [`Client`] makes a *call* to its *nodes* (failover, hedging, leader following);
@@ -46,6 +48,7 @@ mod audit;
 mod backup;
 #[cfg(feature = "blocking")]
 pub mod blocking;
+mod cache;
 mod call;
 mod circuit;
 mod client;
@@ -91,6 +94,7 @@ pub use access::{
 };
 pub use audit::{AuditClient, AuditDamage, AuditFrom, AuditRecord, AuditReport, AuditTail};
 pub use backup::{BackupClient, BackupFile, Backups, FetchedBackup, MadeBackup, VerifiedBackup};
+pub use cache::{CacheError, StartPolicy};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use config::{

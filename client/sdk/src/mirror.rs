@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -32,11 +32,12 @@ use tokio::{
     task::AbortHandle,
 };
 
-use self::{
-    follower::Follower,
-    keeper::{Keeper, Kept, Secrets},
+pub(crate) use self::keeper::{Kept, Secrets};
+use self::{follower::Follower, keeper::Keeper};
+use crate::{
+    Client, Entry, MirrorOptions, MirrorReveal, Origin, ReadError, Secret, WatchError,
+    WatchOptions, cache::Saved,
 };
-use crate::{Client, Entry, MirrorOptions, Origin, ReadError, Secret, WatchError, WatchOptions};
 
 /// A prefix held in memory. Clones share it; when the last is dropped, it stops following.
 #[derive(Clone)]
@@ -63,7 +64,7 @@ pub struct Mirrored {
     pub entry: Arc<Entry>,
     /// The mirror's revision.
     pub revision: u64,
-    /// Always [`Origin::Cache`].
+    /// [`Origin::Cache`], or [`Origin::Disk`] until a server answered.
     pub origin: Origin,
     /// How long ago the mirror was known to be current, at most; `Duration::MAX`: never yet.
     pub age: Duration,
@@ -102,6 +103,8 @@ struct Shared {
     /// Microseconds on the clock of `start`, plus one; 0: never known to be current.
     current_at_us: AtomicU64,
     start: Instant,
+    /// What it began with, from a disk, was current then.
+    seeded_at: Option<SystemTime>,
     /// The revision of the last change.
     changed: watch::Sender<u64>,
     /// The revision that was reached.
@@ -116,6 +119,21 @@ struct Shared {
     reveal_problem: Mutex<Option<String>>,
     /// It was tried to open what there was to open.
     looked: watch::Sender<()>,
+}
+
+/// Why a mirror has nothing to begin with.
+fn refused(problem: &WatchError) -> ReadError {
+    match problem {
+        WatchError::Denied { message } => ReadError::Denied {
+            message: message.clone(),
+        },
+        WatchError::Unauthorized { message } => ReadError::Unauthorized {
+            message: message.clone(),
+        },
+        other => ReadError::Unauthorized {
+            message: other.to_string(),
+        },
+    }
 }
 
 /// Ends with the last clone of its mirror.
@@ -137,7 +155,40 @@ impl Client {
         options: MirrorOptions,
     ) -> Result<Mirror, ReadError> {
         let started = Instant::now();
-        let shared = Arc::new(Shared::new());
+        let (mut mirror, problem) = self.begin_mirror(prefix, &options, Shared::new());
+        mirror.until_current(self, problem, started).await?;
+        if let Some(opened) = mirror.keep_secrets(self, options.reveal) {
+            // Each reveal has this client's deadline. Only a runtime that ends drops the task.
+            opened.await.unwrap_or(Ok(()))?;
+        }
+        Ok(mirror)
+    }
+
+    /// A mirror that begins with what was saved, and waits for nobody.
+    pub(crate) fn mirror_from(
+        &self,
+        prefix: impl Into<Bytes>,
+        options: MirrorOptions,
+        saved: &Saved,
+    ) -> Mirror {
+        let seeded = Shared {
+            seeded_at: Some(saved.confirmed_at),
+            ..Shared::new()
+        };
+        seeded.view.store(Arc::new(saved.view.clone()));
+        seeded.secrets.store(Arc::new(saved.secrets.clone()));
+        let (mut mirror, _) = self.begin_mirror(prefix, &options, seeded);
+        drop(mirror.keep_secrets(self, options.reveal));
+        mirror
+    }
+
+    fn begin_mirror(
+        &self,
+        prefix: impl Into<Bytes>,
+        options: &MirrorOptions,
+        shared: Shared,
+    ) -> (Mirror, watch::Receiver<Option<Arc<WatchError>>>) {
+        let shared = Arc::new(shared);
         let check = options.check.max(SHORTEST_CHECK);
         let watch = WatchOptions {
             snapshot: true,
@@ -151,20 +202,32 @@ impl Client {
             self.watch(KeyRange::prefix(prefix), watch),
             Arc::clone(&shared),
         );
-        let mut problem = shared.problem.subscribe();
-        let mut mirror = Mirror {
+        let problem = shared.problem.subscribe();
+        let mirror = Mirror {
             _following: Arc::new(Task(tokio::spawn(follower.run(check)).abort_handle())),
             _keeping: None,
             shared,
         };
-        let mut reached = mirror.shared.reached.subscribe();
+        (mirror, problem)
+    }
+}
+
+impl Mirror {
+    /// Waits until it has all that was acknowledged before; without a majority, what some node has.
+    async fn until_current(
+        &self,
+        client: &Client,
+        mut problem: watch::Receiver<Option<Arc<WatchError>>>,
+        started: Instant,
+    ) -> Result<(), ReadError> {
+        let mut reached = self.shared.reached.subscribe();
         let current = async {
-            while mirror.age() == Duration::MAX {
+            while self.age() == Duration::MAX {
                 tokio::select! {
                     _ = reached.changed() => {}
                     _ = problem.changed() => {
                         let problem = problem.borrow_and_update().clone();
-                        if let (Some(problem), 0) = (problem, mirror.revision()) {
+                        if let (Some(problem), 0) = (problem, self.revision()) {
                             return Err(refused(&problem));
                         }
                     }
@@ -172,45 +235,29 @@ impl Client {
             }
             Ok(())
         };
-        match tokio::time::timeout(self.timeout(), current).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) if mirror.revision() > 0 => {}
-            Err(_) => {
-                return Err(ReadError::Unreachable {
-                    waited: started.elapsed(),
-                    last: "the mirror did not get its first snapshot".to_owned(),
-                });
-            }
+        match tokio::time::timeout(client.timeout(), current).await {
+            Ok(current) => current,
+            Err(_) if self.revision() > 0 => Ok(()),
+            Err(_) => Err(ReadError::Unreachable {
+                waited: started.elapsed(),
+                last: "the mirror did not get its first snapshot".to_owned(),
+            }),
         }
-        if let Some(reveal) = options.reveal {
-            let keeper = Keeper::new(self.clone(), reveal, Arc::clone(&mirror.shared));
-            let (first, opened) = oneshot::channel();
-            let keeping = tokio::spawn(keeper.run(first)).abort_handle();
-            mirror._keeping = Some(Arc::new(Task(keeping)));
-            // Each reveal has this client's deadline. Only a runtime that ends drops the task.
-            opened.await.unwrap_or(Ok(()))?;
-        }
-        Ok(mirror)
     }
-}
 
-/// Why a mirror has nothing to begin with.
-fn refused(problem: &WatchError) -> ReadError {
-    match problem {
-        WatchError::Denied { message } => ReadError::Denied {
-            message: message.clone(),
-        },
-        WatchError::Unauthorized { message } => ReadError::Unauthorized {
-            message: message.clone(),
-        },
-        other => ReadError::Unauthorized {
-            message: other.to_string(),
-        },
+    /// Begins to open secrets, if it is told to; tells once how that went with what there is now.
+    fn keep_secrets(
+        &mut self,
+        client: &Client,
+        reveal: Option<MirrorReveal>,
+    ) -> Option<oneshot::Receiver<Result<(), ReadError>>> {
+        let keeper = Keeper::new(client.clone(), reveal?, Arc::clone(&self.shared));
+        let (first, opened) = oneshot::channel();
+        let keeping = tokio::spawn(keeper.run(first)).abort_handle();
+        self._keeping = Some(Arc::new(Task(keeping)));
+        Some(opened)
     }
-}
 
-impl Mirror {
     /// The mirrored keys, to read now. Wait-free, a few nanoseconds.
     pub fn read(&self) -> MirrorRead {
         MirrorRead(self.shared.view.load())
@@ -228,7 +275,7 @@ impl Mirror {
         Some(Mirrored {
             entry,
             revision: view.revision,
-            origin: Origin::Cache,
+            origin: self.origin(),
             age: self.age(),
         })
     }
@@ -262,10 +309,14 @@ impl Mirror {
         *self.shared.changed.borrow()
     }
 
-    /// Tells of changes from now on, of secrets too.
-    pub(crate) fn watch(&self) -> AnyChange {
+    /// Tells of changes after a revision, of secrets too.
+    pub(crate) fn watch_from(&self, revision: u64) -> AnyChange {
+        let mut changed = self.shared.changed.subscribe();
+        if *changed.borrow_and_update() > revision {
+            changed.mark_changed();
+        }
         AnyChange {
-            changed: self.shared.changed.subscribe(),
+            changed,
             looked: self.shared.looked.subscribe(),
         }
     }
@@ -278,7 +329,12 @@ impl Mirror {
     /// How long ago the mirror was known to be current, at most; `Duration::MAX`: never yet.
     pub fn age(&self) -> Duration {
         match self.shared.current_at_us.load(Ordering::Acquire) {
-            0 => Duration::MAX,
+            0 => self.shared.seeded_at.map_or(Duration::MAX, |at| {
+                // A clock that went back says nothing.
+                SystemTime::now()
+                    .duration_since(at)
+                    .unwrap_or(Duration::MAX)
+            }),
             at => {
                 let at = self.shared.start + Duration::from_micros(at - 1);
                 Instant::now().saturating_duration_since(at)
@@ -286,9 +342,12 @@ impl Mirror {
         }
     }
 
-    /// Where its answers come from: memory.
+    /// Where its answers come from: memory, or the disk of this node until a server answered.
     pub fn origin(&self) -> Origin {
-        Origin::Cache
+        match self.shared.seeded_at {
+            Some(_) if *self.shared.reached.borrow() == 0 => Origin::Disk,
+            _ => Origin::Cache,
+        }
     }
 
     /// What keeps it from following the cluster, if the cluster said so, or from opening a secret;
@@ -339,6 +398,15 @@ impl OpenedSecrets {
         (kept.entry.modified == entry.modified).then_some(&kept.secret)
     }
 
+    /// Those of a view's own versions.
+    pub(crate) fn of(&self, view: &MirrorView) -> Secrets {
+        let belongs = |(key, kept): (&Key, &Arc<Kept>)| {
+            let entry = view.get(key.as_bytes())?;
+            (entry.modified == kept.entry.modified).then(|| (key.clone(), Arc::clone(kept)))
+        };
+        self.kept.iter().filter_map(belongs).collect()
+    }
+
     /// Whether the mirror is still to open something of a view.
     pub(crate) fn is_awaited(&self, view: &MirrorView) -> bool {
         let is_closed = |entry: &Arc<Entry>| entry.is_secret() && self.get(entry).is_none();
@@ -369,7 +437,6 @@ impl MirroredSecret {
 }
 
 impl MirrorView {
-    #[cfg(test)]
     pub(crate) fn of(entries: impl IntoIterator<Item = Arc<Entry>>, revision: u64) -> Self {
         let entries = entries.into_iter();
         Self {
@@ -452,6 +519,7 @@ impl Shared {
             view: ArcSwap::from_pointee(MirrorView::default()),
             current_at_us: AtomicU64::new(0),
             start: Instant::now(),
+            seeded_at: None,
             changed: watch::Sender::new(0),
             reached: watch::Sender::new(0),
             hurry: Notify::new(),

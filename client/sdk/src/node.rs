@@ -272,6 +272,20 @@ impl Nodes {
         }
     }
 
+    /// Adds addresses that were known to an earlier process. The next list of members drops those that
+    /// are none any more.
+    pub(crate) fn remember(&self, addresses: &[String]) {
+        let Some(dialer) = &self.dialer else { return };
+        let mut list = Vec::clone(&self.list.load());
+        for address in addresses {
+            let is_known = list.iter().any(|node| node.address == *address);
+            if !is_known && let Ok(dialed) = dialer.dial(address) {
+                list.push(Node::new(address.clone(), dialed));
+            }
+        }
+        self.list.store(Arc::new(list));
+    }
+
     /// Takes in the member list that a node gave.
     pub(crate) fn learn_members(&self, answer: &v1::MemberListResponse) {
         let term = answer.header.as_ref().map_or(0, |header| header.term);

@@ -19,6 +19,8 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use x509_parser::{extensions::GeneralName, parse_x509_certificate};
 
+use holdfast_seal::SymmetricKey;
+
 use crate::{ConnectError, Context};
 
 /// The client's side of TLS for a context.
@@ -143,4 +145,17 @@ fn names_node(certificate: &CertificateDer<'_>, prefix: &str) -> Result<bool, Er
             _ => false,
         })
     }))
+}
+
+/// A key that only who has the context's private key can make.
+pub(crate) fn cache_key(context: &Context) -> Result<SymmetricKey, ConnectError> {
+    let key = PrivateKeyDer::from_pem_slice(&context.key);
+    let key = key.map_err(|error| ConnectError::Credentials {
+        what: "key",
+        why: error.to_string(),
+    })?;
+    Ok(SymmetricKey::of_secret(
+        "holdfast-client 2026-11 private key: caches of configurations",
+        key.secret_der(),
+    ))
 }

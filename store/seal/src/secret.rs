@@ -83,7 +83,12 @@ impl SymmetricKey {
         Self::derived_from(purpose, self.0.as_slice())
     }
 
-    /// A key for one purpose only, made from something that cannot be guessed.
+    /// A key for one purpose only, made from a secret that cannot be guessed, such as another key. The
+    /// purpose says who makes it, since when and for what, and is never used for anything else.
+    pub fn of_secret(purpose: &'static str, secret: &[u8]) -> Self {
+        Self::derived_from(purpose, secret)
+    }
+
     pub(crate) fn derived_from(purpose: &str, source: &[u8]) -> Self {
         let mut derived = blake3::derive_key(purpose, source);
         let key = Self(Box::new(derived));

@@ -47,6 +47,17 @@ pub enum ConfigError {
         /// What keeps it closed.
         why: String,
     },
+    /// No server answered, and there is nothing to start with on this node's disk.
+    #[error("{why}; and the cache is of no use: {cache}")]
+    Offline {
+        /// Why there is nothing from a server.
+        why: String,
+        /// Why there is nothing from the cache.
+        cache: String,
+    },
+    /// The cache cannot be used at all.
+    #[error("{0}")]
+    Cache(String),
     /// The defaults in the code are no map of fields.
     #[error("the defaults cannot be read: {0}")]
     Defaults(String),

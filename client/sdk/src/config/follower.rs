@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use tokio::sync::watch;
 
 use super::{
     ConfigError, Explanation, Loaded, Rejected, Shared, deserialize,
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::{
     Mirror, MirrorView,
+    cache::Job,
     mirror::{AnyChange, OpenedSecrets},
 };
 
@@ -30,6 +32,8 @@ pub(super) struct Follower<T> {
     pub(super) changes: AnyChange,
     pub(super) mirror: Mirror,
     pub(super) shared: Arc<Shared<T>>,
+    /// Where what was taken is kept.
+    pub(super) jobs: watch::Sender<Option<Job>>,
 }
 
 impl<T: DeserializeOwned> Recipe<T> {
@@ -66,7 +70,10 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
                 continue;
             }
             match self.recipe.cook(&view, &secrets) {
-                Ok(loaded) => self.shared.take(loaded),
+                Ok(loaded) => {
+                    self.shared.take(loaded);
+                    self.jobs.send_replace(Some(Job::of(&view, &secrets)));
+                }
                 Err(error) => self.reject(view.revision(), error),
             }
         }

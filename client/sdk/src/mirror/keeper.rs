@@ -15,14 +15,14 @@ use crate::{Client, Entry, MirrorReveal, ReadError, RevealOptions, Secret};
 
 /// A secret that a mirror opened.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Its version, as it was told when it was opened.
-    pub(super) entry: Arc<Entry>,
-    pub(super) secret: Secret,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) secret: Secret,
 }
 
 /// The secrets a mirror keeps, by key.
-pub(super) type Secrets = OrdMap<Key, Arc<Kept>>;
+pub(crate) type Secrets = OrdMap<Key, Arc<Kept>>;
 
 /// Keeps a mirror's secrets.
 pub(super) struct Keeper {

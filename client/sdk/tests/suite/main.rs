@@ -5,6 +5,7 @@
 mod fake;
 
 mod avoiding;
+mod caching;
 mod config;
 mod electing;
 mod failover;
