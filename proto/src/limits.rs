@@ -57,6 +57,8 @@ pub const RETENTION_PREFIXES: usize = 256;
 pub const AUTHOR_BYTES: usize = 256;
 /// Longest address of a member, bytes.
 pub const ADDRESS_BYTES: usize = 256;
+/// Longest certificate of an authority, bytes.
+pub const CERTIFICATE_BYTES: usize = 8 * 1024;
 /// Longest public key of a member, bytes.
 pub const PUBLIC_KEY_BYTES: usize = 8 * 1024;
 /// Epochs of the keyring: none is ever dropped, so this many rotations.

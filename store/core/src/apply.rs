@@ -230,6 +230,22 @@ fn perform(
             state.keyring.drop_member(id);
             Ok(ReplyBody::Done)
         }
+        Body::AuthorityWanted(wanted) => {
+            state.want_authority(wanted, stamp.author)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::AuthorityBegin(begin) => {
+            state.begin_authority(begin)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::AuthorityTaken(taken) => {
+            state.take_authority(&taken)?;
+            Ok(ReplyBody::Done)
+        }
+        Body::AuthorityRetire(generation) => {
+            state.retire_authority(generation)?;
+            Ok(ReplyBody::Done)
+        }
         Body::ClusterInit(founding) => {
             state.members.found(*founding, now)?;
             Ok(ReplyBody::Done)

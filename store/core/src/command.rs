@@ -16,6 +16,7 @@ use prost::Message as _;
 use crate::{
     access::{GrantChange, PolicyError, Role as AccessRole},
     audit::AnchorHash,
+    authority::{AuthorityBegin, AuthorityTaken, AuthorityWanted},
     entry::VersionId,
     keyring::{EpochBegin, EpochWrap, NodeKey, RecoverySet},
     lease::Expiry,
@@ -111,6 +112,14 @@ pub enum Body {
         /// When the leader heard it last, in cluster time.
         heard: Option<Timestamp>,
     },
+    /// The cluster's authority is to be followed by another.
+    AuthorityWanted(AuthorityWanted),
+    /// This is the next one.
+    AuthorityBegin(AuthorityBegin),
+    /// A member has taken it.
+    AuthorityTaken(AuthorityTaken),
+    /// The authority of this generation is trusted no more.
+    AuthorityRetire(u64),
     /// Founds the cluster: its first command.
     ClusterInit(Box<Founding>),
     /// Makes a role, or changes one.

@@ -20,9 +20,9 @@
 //! answered; `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older
 //! versions; [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches;
 //! `session` applies requests once; [`access`] says who may do what; [`audit`] holds the heads of
-//! the nodes' audit logs; [`lease`], [`lock`], [`member`] and [`token`] are what their names say;
-//! [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and back; [`hash`]
-//! sums it up.
+//! the nodes' audit logs; [`lease`], [`lock`], [`member`], [`authority`] and [`token`] are what
+//! their names say; [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and
+//! back; [`hash`] sums it up.
 //!
 //! Absent: consensus, disks, networks, secrets in the clear, and anything asynchronous.
 
@@ -30,6 +30,7 @@ pub mod access;
 pub mod apply;
 pub mod audit;
 mod author;
+pub mod authority;
 mod clock;
 pub mod command;
 mod commit;
@@ -59,6 +60,7 @@ mod wire;
 
 pub use apply::{Context, Outcome, apply};
 pub use audit::{Anchor, AnchorHash};
+pub use authority::{Authority, AuthorityBegin, AuthorityTaken, AuthorityWanted, Cause};
 pub use command::{Body, Command, CommandError, Delete, Expected, Founding, Put};
 pub use entry::{Entry, Found, Located, Retired, VersionId, VersionMeta};
 pub use hash::{Digest, StateHash};

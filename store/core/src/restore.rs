@@ -18,6 +18,7 @@ use holdfast_proto::{NodeId, NodeName};
 
 use crate::{
     State,
+    authority::Authorities,
     member::{ClusterInfo, Member, Role},
     recent::Recent,
     session::Sessions,
@@ -81,6 +82,8 @@ impl State {
             departure: None,
         });
         self.members.next = founder.0.checked_add(1)?;
+        // Its authority is a new one, and the first.
+        self.authorities = Authorities::default();
         self.tokens = Tokens::default();
         self.sessions = Sessions::default();
         self.access.restored();

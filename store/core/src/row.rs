@@ -16,6 +16,7 @@ use crate::{
     State,
     access::{Known, Role as AccessRole},
     audit::Anchor,
+    authority::Authority,
     clock::Clock,
     command::CommandError,
     entry::{Found, VersionMeta},
@@ -124,6 +125,7 @@ impl State {
                     heard_at_ms: departed(member).2,
                 })
             }))
+            .chain(self.authorities().map(|one| Row::Authority(one.to_row())))
             .chain(
                 self.tokens
                     .all
@@ -270,6 +272,7 @@ impl State {
                 self.access
                     .insert_identity(parse_identity(row.identity)?, known);
             }
+            Row::Authority(row) => self.authorities.set(Authority::from_row(&row)),
             Row::AuditAnchor(row) => {
                 let anchor = row.anchor.ok_or(damaged("audit anchor", "it is empty"))?;
                 let (member, sequence, hash) = parse_anchor(&anchor)?;

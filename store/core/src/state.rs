@@ -9,6 +9,7 @@ use crate::{
     access::Access,
     audit::{Anchor, Anchors},
     author::Authors,
+    authority::Authorities,
     clock::Clock,
     entry::Entry,
     hash::{RollingHash, RowBuffer, StateHash},
@@ -40,6 +41,7 @@ pub struct State {
     pub(crate) leases: Leases,
     pub(crate) sessions: Sessions,
     pub(crate) members: Members,
+    pub(crate) authorities: Authorities,
     pub(crate) tokens: Tokens,
     pub(crate) anchors: Anchors,
     pub(crate) keyring: Keyring,
@@ -68,6 +70,7 @@ impl State {
             leases: Leases::default(),
             sessions: Sessions::default(),
             members: Members::default(),
+            authorities: Authorities::default(),
             tokens: Tokens::default(),
             anchors: Anchors::default(),
             keyring: Keyring::default(),
@@ -122,6 +125,7 @@ impl State {
             .join(self.leases.hash)
             .join(self.sessions.hash)
             .join(self.members.hash)
+            .join(self.authorities.hash())
             .join(self.tokens.hash)
             .join(self.anchors.hash)
             .join(self.keyring.hash)

@@ -12,6 +12,7 @@ use holdfast_proto::{
 use crate::{
     access::{GrantChange, PolicyError, check_identity},
     audit::AnchorHash,
+    authority::{AuthorityBegin, AuthorityTaken, AuthorityWanted},
     command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most, parse_key},
     keyring::row as keyring,
     lease::Expiry,
@@ -115,6 +116,22 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
             id: NodeId(remove.id),
             heard: (remove.heard_at_ms != 0).then(|| Timestamp::from_millis(remove.heard_at_ms)),
         },
+        Wire::AuthorityWanted(wanted) => Body::AuthorityWanted(AuthorityWanted {
+            member: NodeId(wanted.member),
+            replaces: parse_certificate(&wanted.replaces)?,
+            public_key: parse_public_key(&wanted.public_key)?,
+        }),
+        Wire::AuthorityBegin(begin) => Body::AuthorityBegin(AuthorityBegin {
+            generation: begin.generation,
+            certificate: parse_certificate(&begin.certificate)?,
+            replaces: Bytes::copy_from_slice(&begin.replaces),
+        }),
+        Wire::AuthorityTaken(taken) => Body::AuthorityTaken(AuthorityTaken {
+            generation: taken.generation,
+            certificate: parse_certificate(&taken.certificate)?,
+            member: NodeId(taken.member),
+        }),
+        Wire::AuthorityRetire(retire) => Body::AuthorityRetire(retire.generation),
         Wire::ClusterInit(init) => Body::ClusterInit(Box::new(parse_founding(init)?)),
         Wire::RoleSet(role) => Body::RoleSet(role.try_into()?),
         Wire::RoleRemove(remove) => Body::RoleRemove(remove.name.into()),
@@ -291,6 +308,20 @@ fn parse_address(address: String) -> Result<Arc<str>, CommandError> {
     Ok(address.into())
 }
 
+/// A certificate's DER, which a command never brings without.
+fn parse_certificate(bytes: &Bytes) -> Result<Bytes, CommandError> {
+    most(
+        "the certificate",
+        "certificate bytes",
+        bytes.len(),
+        limits::CERTIFICATE_BYTES,
+    )?;
+    if bytes.is_empty() {
+        return Err(CommandError::Missing("the certificate is not set"));
+    }
+    Ok(Bytes::copy_from_slice(bytes))
+}
+
 fn parse_public_key(bytes: &Bytes) -> Result<Bytes, CommandError> {
     most(
         "the public key",
@@ -375,6 +406,24 @@ fn body_to_wire(body: Body) -> Wire {
             id: id.0,
             heard_at_ms: heard.map_or(0, Timestamp::as_millis),
         }),
+        Body::AuthorityWanted(wanted) => Wire::AuthorityWanted(wire::AuthorityWanted {
+            member: wanted.member.0,
+            replaces: wanted.replaces,
+            public_key: wanted.public_key,
+        }),
+        Body::AuthorityBegin(begin) => Wire::AuthorityBegin(wire::AuthorityBegin {
+            generation: begin.generation,
+            certificate: begin.certificate,
+            replaces: begin.replaces,
+        }),
+        Body::AuthorityTaken(taken) => Wire::AuthorityTaken(wire::AuthorityTaken {
+            generation: taken.generation,
+            certificate: taken.certificate,
+            member: taken.member.0,
+        }),
+        Body::AuthorityRetire(generation) => {
+            Wire::AuthorityRetire(wire::AuthorityRetire { generation })
+        }
         Body::ClusterInit(founding) => Wire::ClusterInit(wire::ClusterInit {
             cluster_id: founding.cluster_id.to_string(),
             cluster_name: founding.cluster_name.to_string(),

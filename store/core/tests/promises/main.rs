@@ -5,6 +5,7 @@
 mod access;
 mod anchors;
 mod archive;
+mod authority;
 mod debug;
 mod hash;
 mod history;
