@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, and what he may do: known once, for all its requests.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use holdfast_core::{
@@ -9,16 +9,21 @@ use holdfast_core::{
 };
 use tonic::Request;
 
-use crate::{access::Permit, audit::Who, host::Host, identity::Identity, tls::Peer};
+use crate::{
+    access::Permit,
+    audit::Who,
+    host::Host,
+    identity::Identity,
+    tls::{Peer, Standing, Trust, Vouched},
+};
 
 /// What is known of a caller, made once a connection. A request's extension.
 #[derive(Clone)]
 pub(crate) struct Caller(Arc<Known>);
 
 struct Known {
-    identity: Option<Identity>,
+    peer: Peer,
     author: Arc<str>,
-    address: Option<SocketAddr>,
     /// As of the newest policy that a request met.
     held: ArcSwapOption<Held>,
 }
@@ -30,33 +35,32 @@ pub(crate) struct Held {
 }
 
 impl Caller {
-    /// As the certificate proves it; `None`: it showed none.
-    pub(crate) fn new(identity: Option<Identity>, address: Option<SocketAddr>) -> Self {
-        let author = match &identity {
+    /// Of whom no certificate had to be vouched for.
+    fn new(identity: Option<Identity>) -> Self {
+        Self::of_peer(Peer(identity, None, Vouched::nobody()))
+    }
+
+    /// The other end of a connection over TLS.
+    pub(crate) fn of_peer(peer: Peer) -> Self {
+        let author = match &peer.0 {
             Some(identity) => identity.to_string().into(),
             None => NOBODY.into(),
         };
         Self(Arc::new(Known {
-            identity,
+            peer,
             author,
-            address,
             held: ArcSwapOption::empty(),
         }))
     }
 
-    /// The other end of a connection over TLS.
-    pub(crate) fn of_peer(Peer(identity, address): Peer) -> Self {
-        Self::new(identity, address)
-    }
-
     /// A connection without TLS, which the node's operator allowed on loopback.
     pub(crate) fn plaintext(cluster: &str) -> Self {
-        Self::new(Some(within(cluster, PLAINTEXT)), None)
+        Self::new(Some(within(cluster, PLAINTEXT)))
     }
 
     /// A connection of the program that the node is embedded in.
     pub(crate) fn embedded(cluster: &str) -> Self {
-        Self::new(Some(within(cluster, EMBEDDED)), None)
+        Self::new(Some(within(cluster, EMBEDDED)))
     }
 
     /// The caller of a request.
@@ -67,7 +71,7 @@ impl Caller {
     /// As [`Caller::of`], from the extensions of a request.
     pub(crate) fn among(extensions: &http::Extensions) -> Self {
         let caller = extensions.get::<Self>().cloned();
-        caller.unwrap_or_else(|| Self::new(None, None))
+        caller.unwrap_or_else(|| Self::new(None))
     }
 
     /// How the caller signs what it changes: `client/NAME`, `node/NAME` or `nobody`.
@@ -77,12 +81,22 @@ impl Caller {
 
     /// Who a certificate says it is.
     pub(crate) fn identity(&self) -> Option<&Identity> {
-        self.0.identity.as_ref()
+        self.0.peer.0.as_ref()
+    }
+
+    /// How it stands with the authority that vouches for it.
+    pub(crate) fn standing(&self, trust: &Trust) -> Standing {
+        trust.standing(&self.0.peer)
+    }
+
+    /// Who vouches for it, and for which key.
+    pub(crate) fn vouched(&self) -> &Vouched {
+        &self.0.peer.2
     }
 
     /// As the audit log names it.
     pub(crate) fn who(&self) -> Who {
-        Who::new(self.0.author.to_string(), self.0.address)
+        Who::new(self.0.author.to_string(), self.0.peer.1)
     }
 
     /// What it may do as of `state`.

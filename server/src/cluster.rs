@@ -6,6 +6,7 @@
 
 mod join;
 mod removal;
+mod rotation;
 mod status;
 
 use std::{sync::Arc, time::Instant};
@@ -22,7 +23,9 @@ use tonic::{Request, Response, Status};
 
 pub(crate) use self::status::local as local_status;
 use crate::{
-    author, deadline,
+    author,
+    caller::Caller,
+    deadline,
     host::{Host, Proposal},
     leader::{Leader, at_leader},
     membership,
@@ -140,8 +143,19 @@ impl Cluster for ClusterService {
         request: Request<v1::RemoveRequest>,
     ) -> Result<Response<v1::RemoveResponse>, Status> {
         let deadline = deadline::of(request.metadata());
-        let author = author::of(&request);
-        removal::remove(self, request.into_inner(), author, deadline)
+        let caller = Caller::of(&request);
+        removal::remove(self, request.into_inner(), &caller, deadline)
+            .await
+            .map(Response::new)
+    }
+
+    async fn retire_authority(
+        &self,
+        request: Request<v1::RetireAuthorityRequest>,
+    ) -> Result<Response<v1::RetireAuthorityResponse>, Status> {
+        let deadline = deadline::of(request.metadata());
+        let caller = Caller::of(&request);
+        rotation::retire(self, request.into_inner(), &caller, deadline)
             .await
             .map(Response::new)
     }

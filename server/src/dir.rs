@@ -4,7 +4,8 @@
 //! node.toml           settings and the format version; written last, so it says "complete"
 //! unfinished.toml     only while `kvd init` or `kvd join` is at work, or was interrupted
 //! lock                held by the process that uses the folder
-//! tls/                ca.crt, ca.key, node.crt, node.key; keys with mode 0600
+//! tls/                ca.crt, ca.key, node.crt, node.key; keys with mode 0600. While the authority is
+//!                     rotated also next/, with the papers of the next one
 //! context/            the first operator context (where `kvd init` ran)
 //! keyring/            node.key, which opens the keyring of the cluster
 //! backups/            backups that this node made, unless node.toml names another folder
@@ -19,6 +20,7 @@
 mod error;
 pub mod files;
 mod making;
+mod next;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -70,6 +72,7 @@ impl NodeDir {
         }
         let dir = Self::open_without_data(path)?;
         dir.check_data()?;
+        dir.settle_if_begun()?;
         Ok(dir)
     }
 
@@ -250,13 +253,25 @@ impl NodeDir {
 
     /// The node's TLS with this certificate (PEM).
     fn check_tls(&self, certificate: &str, now: SystemTime) -> Result<NodeTls, DirError> {
-        let tls = self.path.join(TLS);
-        let authority = files::read(&tls.join(CA_CERTIFICATE))?;
+        self.check_papers(&self.path.join(TLS), certificate, now)
+    }
+
+    /// The node's TLS with this certificate (PEM) and the authority in a folder.
+    fn check_papers(
+        &self,
+        folder: &Path,
+        certificate: &str,
+        now: SystemTime,
+    ) -> Result<NodeTls, DirError> {
+        let authority = files::read(&folder.join(CA_CERTIFICATE))?;
         NodeTls::load(&authority, certificate, &self.node_key()?, now)
             .and_then(|tls| {
                 tls.expect_node(&self.configuration.cluster_id, &self.configuration.name)
             })
-            .map_err(|source| DirError::Tls { path: tls, source })
+            .map_err(|source| DirError::Tls {
+                path: folder.to_owned(),
+                source,
+            })
     }
 
     fn renew(&self, now: SystemTime) -> Result<(), DirError> {

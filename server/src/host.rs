@@ -1,14 +1,17 @@
 //! The node as its services see it: what each of them proposes, reads and answers through.
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::BTreeSet,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use holdfast_core::{Command, Reply, State};
 use holdfast_proto::{NodeId, NodeName, limits, log, v1};
 use holdfast_raft::{Leadership, PeerNode, Replica};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -16,6 +19,7 @@ use tonic::Status;
 use crate::{
     access::{Denied, Permit},
     audit::Audit,
+    authority::Next,
     backup::Backups,
     caller::Caller,
     clocks::Clocks,
@@ -27,6 +31,7 @@ use crate::{
     renewals::Renewals,
     session::Session,
     status::{self, Reason, invalid},
+    tls::Trust,
 };
 
 /// Shared by all services of one node.
@@ -46,7 +51,14 @@ pub(crate) struct Host {
     pub(crate) audit: Audit,
     pub(crate) backups: Arc<Backups>,
     /// Empty on a learner, until it is promoted, and on a witness: they are not trusted with it.
-    pub(crate) authority: OnceLock<CertificateAuthority>,
+    pub(crate) authority: ArcSwapOption<CertificateAuthority>,
+    /// The one that is to follow it, with its key.
+    pub(crate) next_authority: ArcSwapOption<Next>,
+    /// Whom it trusts.
+    pub(crate) trust: Arc<Trust>,
+    /// Clients that were seen, since the rotation that is under way began, with certificates of the
+    /// authority that leaves.
+    pub(crate) old_clients: Mutex<BTreeSet<String>>,
     /// Whether it only votes: it holds no keys and serves no clients.
     pub(crate) is_witness: bool,
     /// Where its etcd front is, as a URL; empty: it has none.
@@ -80,14 +92,49 @@ impl Host {
     }
 
     /// The cluster's authority, if this node holds its key.
-    pub(crate) fn authority(&self) -> Option<&CertificateAuthority> {
-        self.authority.get()
+    pub(crate) fn authority(&self) -> Option<Arc<CertificateAuthority>> {
+        self.authority.load_full()
     }
 
     /// The node holds the authority's key from now on.
     pub(crate) fn set_authority(&self, authority: CertificateAuthority) {
-        // There is only one: whoever comes second brings the same.
-        self.authority.get_or_init(|| authority);
+        self.authority.store(Some(Arc::new(authority)));
+    }
+
+    /// The authority of this number, if it is the next one and this node holds its key.
+    pub(crate) fn next_authority(&self, generation: u64) -> Option<Arc<Next>> {
+        let next = self.next_authority.load_full();
+        next.filter(|next| next.generation == generation)
+    }
+
+    /// The node holds the key of the next authority from now on.
+    pub(crate) fn set_next_authority(
+        &self,
+        generation: u64,
+        authority: CertificateAuthority,
+    ) -> Arc<Next> {
+        let next = Arc::new(Next {
+            generation,
+            authority: Arc::new(authority),
+        });
+        self.next_authority.store(Some(next.clone()));
+        next
+    }
+
+    /// The next authority is the one in use from now on.
+    pub(crate) fn settle_authority(&self) {
+        let next = self.next_authority.swap(None);
+        self.authority
+            .store(next.map(|next| next.authority.clone()));
+        self.old_clients.lock().clear();
+    }
+
+    /// A client that has to renew its certificate before the rotation ends.
+    pub(crate) fn note_old_client(&self, name: &str) {
+        let mut clients = self.old_clients.lock();
+        if clients.len() < OLD_CLIENTS && !clients.contains(name) {
+            clients.insert(name.to_owned());
+        }
     }
 
     /// The time, as far as this node's clock can be believed.
@@ -257,3 +304,6 @@ fn stopped() -> Status {
     Reason::Stopped
         .status("the store of this node has stopped; go on at another node of the cluster")
 }
+
+/// So many names are enough to tell what is to be done.
+const OLD_CLIENTS: usize = 1_000;

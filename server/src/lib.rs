@@ -46,6 +46,7 @@ pub mod tls;
 mod access;
 mod audit;
 mod author;
+mod authority;
 mod caller;
 mod clocks;
 mod cluster;

@@ -4,16 +4,13 @@ mod connection;
 mod founding;
 mod serving;
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use holdfast_client::Client;
 use holdfast_proto::NodeName;
 use holdfast_raft::{Replica, ReplicaOptions, Timing};
+use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
@@ -142,7 +139,10 @@ impl Node {
             keys,
             audit,
             is_witness: configuration.witness,
-            authority: authority.map(OnceLock::from).unwrap_or_default(),
+            authority: ArcSwapOption::new(authority.map(Arc::new)),
+            next_authority: ArcSwapOption::empty(),
+            trust: tls.trust().clone(),
+            old_clients: Mutex::default(),
             backups: backups.clone(),
             etcd: etcd
                 .as_ref()
@@ -150,6 +150,8 @@ impl Node {
                 .into(),
             closing: CancellationToken::new(),
         });
+        // Members are known by their keys before the first of them calls.
+        host.trust.follow(&host.replica.store().view());
         let in_flight = InFlight::default();
         let (local, locals) = mpsc::channel(LOCAL_CONNECTIONS);
         let connections = connection::all(listener, &tls, locals);

@@ -25,6 +25,7 @@ use crate::{
     access::{Required, table::METHODS},
     audit::Class,
     author,
+    authority::door,
     caller::Caller,
     host::Host,
     status::Reason,
@@ -59,6 +60,11 @@ impl Observe {
         let (path, cluster) = (request.uri().path(), &*self.host.cluster);
         let is_removed = |key: &[u8]| self.host.is_removed(key);
         if let Err(refusal) = author::admit(method.required, caller, cluster, is_removed) {
+            return Some(refusal);
+        }
+        if method.required != Required::Open
+            && let Some(refusal) = door::refusal(&self.host, path, caller)
+        {
             return Some(refusal);
         }
         if let Some(why) = self.host.fence.reason()

@@ -4,7 +4,8 @@
 //! that joins as a voter gets the key with its certificate; a learner that is promoted asks a voter
 //! for it. A learner is never given it, nor is a witness: a voter renews their certificates. Both are asked over
 //! the peers' connection, on which each side has shown who it is, and answered by what the members'
-//! list says of the caller, never by what it says of itself.
+//! list says of the caller, never by what it says of itself. How one authority follows another is in
+//! [`crate::authority`].
 
 use std::{
     sync::Arc,
@@ -19,6 +20,7 @@ use rustls_pki_types::CertificateDer;
 use tonic::{Status, transport::Channel};
 
 use crate::{
+    authority::{Rotation, by_number},
     dir::{DirError, NodeDir},
     host::Host,
     identity::{CertificateAuthority, Identity, PublicKey},
@@ -32,11 +34,13 @@ pub(crate) async fn run(host: Arc<Host>, dir: Arc<NodeDir>, tls: NodeTls) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_renewal = Instant::now();
+    let mut rotation = Rotation::new(host.clone(), dir.clone(), tls.clone());
     loop {
         tokio::select! {
             _ = looks.tick() => {}
             () = host.closing.cancelled() => return,
         }
+        rotation.look().await;
         if host.authority().is_none() && own_role(&host) == Some(Role::Voter) {
             fetch_authority(&host, &dir).await;
         }
@@ -57,6 +61,7 @@ pub(crate) async fn run(host: Arc<Host>, dir: Arc<NodeDir>, tls: NodeTls) {
 pub(crate) async fn authority_key(
     host: &Host,
     caller: Option<&Identity>,
+    generation: u64,
     deadline: Instant,
 ) -> Result<peer::AuthorityKeyResponse, Status> {
     // What an old leader thinks of its members must not decide this.
@@ -69,7 +74,7 @@ pub(crate) async fn authority_key(
             member.name
         )));
     }
-    let authority = held(host)?;
+    let authority = held_by_number(host, generation)?;
     tracing::info!(node = %member.name, "the authority's key was handed to a promoted node");
     Ok(peer::AuthorityKeyResponse {
         ca_key: Bytes::copy_from_slice(&authority.key().to_der()),
@@ -80,12 +85,13 @@ pub(crate) async fn authority_key(
 pub(crate) async fn renewed_certificate(
     host: &Host,
     caller: Option<&Identity>,
+    generation: u64,
     deadline: Instant,
 ) -> Result<peer::RenewCertificateResponse, Status> {
     host.barrier(deadline).await?;
     let member = member_of(host, caller)?;
     let public_key = PublicKey::from_der(&member.public_key).map_err(invalid)?;
-    let certificate = held(host)?
+    let certificate = held_by_number(host, generation)?
         .sign_node(&member.name, &public_key, &member.address, host.now())
         .map_err(invalid)?;
     Ok(peer::RenewCertificateResponse {
@@ -93,9 +99,14 @@ pub(crate) async fn renewed_certificate(
     })
 }
 
-/// The authority, if this node holds its key.
-pub(crate) fn held(host: &Host) -> Result<&CertificateAuthority, Status> {
-    host.authority().ok_or_else(|| {
+/// The authority that certifies whoever comes new, if this node holds its key: while it is rotated the
+/// next one.
+pub(crate) fn held(host: &Host) -> Result<Arc<CertificateAuthority>, Status> {
+    held_by_number(host, 0)
+}
+
+fn held_by_number(host: &Host, generation: u64) -> Result<Arc<CertificateAuthority>, Status> {
+    by_number(host, generation).ok_or_else(|| {
         Reason::NoAuthority
             .status("this node does not hold the key of the cluster's authority; ask a voter")
     })
@@ -118,7 +129,7 @@ fn member_of(host: &Host, caller: Option<&Identity>) -> Result<Arc<Member>, Stat
         })
 }
 
-fn own_role(host: &Host) -> Option<Role> {
+pub(crate) fn own_role(host: &Host) -> Option<Role> {
     host.read(|state| {
         let own = state.member(host.id).filter(|own| !own.removed);
         own.map(|own| own.role)
@@ -126,8 +137,9 @@ fn own_role(host: &Host) -> Option<Role> {
 }
 
 async fn fetch_authority(host: &Host, dir: &Arc<NodeDir>) {
+    let generation = generation_in_use(host);
     for mut voter in voters(host) {
-        let question = request_within(peer::AuthorityKeyRequest {}, ANSWER);
+        let question = request_within(peer::AuthorityKeyRequest { generation }, ANSWER);
         let key = match voter.authority_key(question).await {
             Ok(answer) => answer.into_inner().ca_key,
             Err(refusal) => {
@@ -175,8 +187,9 @@ async fn renew(host: &Host, dir: &Arc<NodeDir>, tls: &NodeTls) -> Result<(), Str
 
 async fn ask_for_certificate(host: &Host) -> Result<CertificateDer<'static>, String> {
     let mut why = "no voter is known yet".to_owned();
+    let generation = generation_in_use(host);
     for mut voter in voters(host) {
-        let question = request_within(peer::RenewCertificateRequest {}, ANSWER);
+        let question = request_within(peer::RenewCertificateRequest { generation }, ANSWER);
         match voter.renew_certificate(question).await {
             Ok(answer) => {
                 return Ok(CertificateDer::from(
@@ -189,8 +202,18 @@ async fn ask_for_certificate(host: &Host) -> Result<CertificateDer<'static>, Str
     Err(why)
 }
 
+/// The number of the authority in this node's folder. 0: there never was another one.
+fn generation_in_use(host: &Host) -> u64 {
+    let own = host.trust.own();
+    host.read(|state| {
+        let mut all = state.authorities();
+        let found = all.find(|one| one.certificate[..] == own[..]);
+        found.map_or(0, |one| one.generation)
+    })
+}
+
 /// Clients of the other nodes that vote.
-fn voters(host: &Host) -> Vec<NodeClient<Channel>> {
+pub(crate) fn voters(host: &Host) -> Vec<NodeClient<Channel>> {
     let status = host.replica.status();
     let is_other = |node: &&PeerNode| node.id != host.id && status.voters.contains(&node.id);
     let others = status.nodes.iter().filter(is_other);
@@ -199,7 +222,7 @@ fn voters(host: &Host) -> Vec<NodeClient<Channel>> {
         .collect()
 }
 
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(100);
 const RENEWAL_LOOK: Duration = Duration::from_secs(60 * 60);
 const RENEWAL_RETRY: Duration = Duration::from_secs(5);
-const ANSWER: Duration = Duration::from_secs(2);
+pub(crate) const ANSWER: Duration = Duration::from_secs(2);

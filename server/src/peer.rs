@@ -79,7 +79,8 @@ impl Node for PeerService {
     ) -> Result<Response<peer::AuthorityKeyResponse>, Status> {
         let deadline = deadline::of(request.metadata());
         let caller = Caller::of(&request);
-        papers::authority_key(&self.host, caller.identity(), deadline)
+        let generation = request.get_ref().generation;
+        papers::authority_key(&self.host, caller.identity(), generation, deadline)
             .await
             .map(Response::new)
     }
@@ -90,7 +91,8 @@ impl Node for PeerService {
     ) -> Result<Response<peer::RenewCertificateResponse>, Status> {
         let deadline = deadline::of(request.metadata());
         let caller = Caller::of(&request);
-        papers::renewed_certificate(&self.host, caller.identity(), deadline)
+        let generation = request.get_ref().generation;
+        papers::renewed_certificate(&self.host, caller.identity(), generation, deadline)
             .await
             .map(Response::new)
     }

@@ -1,15 +1,20 @@
 //! TLS of a node: who it is, whom it trusts, and who is on the other end.
 //!
 //! One port serves clients and peers. TLS 1.3 only, with the hybrid post-quantum key exchange
-//! (X25519MLKEM768) preferred; only certificates of the cluster's own authority count.
+//! (X25519MLKEM768) preferred. Only certificates of the cluster's own authority count, and the keys
+//! that the cluster knows of its members: see [`trust`].
 //!
 //! Invariants: (1) the TLS layer lets a caller without a certificate in, for a new node has none;
 //! [`Peer`] says so, and everything but `Join` refuses it. (2) A certificate that is shown must be
 //! genuine, or the handshake fails. (3) A dialled peer must be the node that was meant, by the
-//! identity in its certificate and not by its address.
+//! identity in its certificate and not by its address. (4) While the authority is rotated, a node has a
+//! certificate of each: a caller that names the new authority is shown the new one, everybody else the
+//! old one. So nobody who trusts either of them is turned away.
 
 pub mod dial;
 pub mod listen;
+mod own;
+pub mod trust;
 pub mod verify;
 
 use std::{
@@ -18,38 +23,57 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use bytes::Bytes;
 use holdfast_proto::NodeName;
-use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    client::ResolvesClientCert,
-    crypto::CryptoProvider,
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
-    sign::CertifiedKey,
-};
+use rustls::{ClientConfig, ServerConfig, crypto::CryptoProvider, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use dial::PeerDialer;
 pub use listen::{PeerStream, incoming};
+pub(crate) use trust::Standing;
+pub use trust::{Trust, Voucher};
 
-use self::verify::{NamedNode, Verifier};
+use self::{
+    own::OwnCertificate,
+    trust::Callers,
+    verify::{NamedNode, Verifier},
+};
 use crate::identity::{
     Identity, IdentityError, NodeKey,
     authority::{CLOCK_TOLERANCE, LIFETIME, host_of},
 };
 
 /// Who is at the other end of a connection, as its certificate proves it (`None`: it showed none),
-/// and where (`None`: in this process). A request's extension.
+/// where (`None`: in this process), and who vouches for that. A request's extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer(pub Option<Identity>, pub Option<SocketAddr>);
+pub struct Peer(pub Option<Identity>, pub Option<SocketAddr>, pub Vouched);
+
+/// What is known of a caller's certificate beside whom it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// Who says that it is genuine.
+    pub by: Voucher,
+    /// The key that the caller has shown to hold, SubjectPublicKeyInfo in DER; empty: none.
+    pub public_key: Bytes,
+}
+
+impl Vouched {
+    /// Of a caller that showed no certificate, or needs none.
+    pub fn nobody() -> Self {
+        Self {
+            by: Voucher::Nobody,
+            public_key: Bytes::new(),
+        }
+    }
+}
 
 /// A node's certificate, key and trust. Cheap to clone; a renewed certificate reaches all clones.
 #[derive(Clone)]
 pub struct NodeTls {
     identity: Identity,
     authority: CertificateDer<'static>,
-    roots: Arc<RootCertStore>,
+    trust: Arc<Trust>,
     own: Arc<OwnCertificate>,
 }
 
@@ -117,15 +141,14 @@ impl NodeTls {
         let authority = read_pem("ca.crt", authority)?;
         let certificate = read_pem("node.crt", certificate)?;
         check_clock(&authority, &certificate, now)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.clone()).map_err(mismatch)?;
-        let roots = Arc::new(roots);
+        let identity = Identity::from_certificate(&certificate)?;
+        let trust = Trust::new(identity.cluster(), authority.clone()).map_err(mismatch)?;
         let own = certified(&authority, &certificate, key)?;
         Ok(Self {
-            identity: Identity::from_certificate(&certificate)?,
+            identity,
             authority,
-            roots,
-            own: Arc::new(OwnCertificate(ArcSwap::from_pointee(own))),
+            trust: Arc::new(trust),
+            own: Arc::new(OwnCertificate::new(own)),
         })
     }
 
@@ -149,17 +172,19 @@ impl NodeTls {
         &self.identity
     }
 
-    /// The authority's certificate.
+    /// Whom it trusts.
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    /// The certificate of the authority that it was loaded with.
     pub fn authority(&self) -> &CertificateDer<'static> {
         &self.authority
     }
 
     /// For the port that serves clients and peers.
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider())
-            .allow_unauthenticated()
-            .build()
-            .expect("there is one root");
+        let verifier = Arc::new(Callers(self.trust.clone()));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider knows TLS 1.3")
@@ -173,7 +198,7 @@ impl NodeTls {
 
     /// For a connection to the node of this name, and to no other.
     pub fn client_config(&self, name: &NodeName) -> Arc<ClientConfig> {
-        let meant = NamedNode::new(self.roots.clone(), self.identity.cluster(), name.clone());
+        let meant = NamedNode::new(self.trust.clone(), name.clone());
         let mut config = client_builder(Arc::new(Verifier::new(meant)))
             .with_client_cert_resolver(self.own.clone());
         config.alpn_protocols = vec![HTTP2.to_vec()];
@@ -183,7 +208,7 @@ impl NodeTls {
 
     /// Whether the certificate has less than a third of its life before it.
     pub fn is_due(&self, now: SystemTime) -> bool {
-        let own = self.own.0.load();
+        let own = self.own.in_use();
         own.cert.first().is_none_or(|certificate| {
             validity(certificate)
                 .is_none_or(|(_, end)| end < seconds(now) + RENEW_BEFORE.as_secs() as i64)
@@ -192,7 +217,7 @@ impl NodeTls {
 
     /// Whether the certificate names the host of this address (`HOST:PORT`).
     pub fn names_address(&self, address: &str) -> bool {
-        let own = self.own.0.load();
+        let own = self.own.in_use();
         let Some((host, certificate)) = host_of(address).zip(own.cert.first()) else {
             return false;
         };
@@ -201,7 +226,18 @@ impl NodeTls {
 
     /// From now on shows the certificate of `other`.
     pub fn take_over(&self, other: &Self) {
-        self.own.0.store(other.own.0.load_full());
+        self.own.replace(other.own.in_use());
+    }
+
+    /// From now on shows the certificate of `other` to those who name its authority, too.
+    pub fn show_next(&self, other: &Self) {
+        self.own.show_next(other.own.in_use(), &other.authority);
+    }
+
+    /// From now on shows the certificate of `other` alone, and goes by its authority.
+    pub fn settle(&self, other: &Self) {
+        self.own.settle(other.own.in_use());
+        self.trust.settle(other.authority.clone());
     }
 }
 
@@ -221,31 +257,6 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     PROVIDER.clone()
-}
-
-/// The node's certificate, replaceable while connections come and go.
-struct OwnCertificate(ArcSwap<CertifiedKey>);
-
-impl ResolvesServerCert for OwnCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
-}
-
-impl ResolvesClientCert for OwnCertificate {
-    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-impl std::fmt::Debug for OwnCertificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OwnCertificate(..)")
-    }
 }
 
 /// The chain includes the authority, so that a new node can hold it against its token's pin.

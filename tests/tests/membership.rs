@@ -306,6 +306,7 @@ async fn a_removal_whose_leader_is_killed_in_the_middle_is_ended_by_the_next() {
         let ended_by_another = newest.author != format!("node/{killed}");
         cluster.run(leader).unwrap();
         cluster.kill(removed);
+        std::fs::remove_dir_all(cluster.dir(removed)).unwrap();
         cluster.forget_last();
         cluster.wait_until_whole().await.unwrap();
         if ended_by_another {

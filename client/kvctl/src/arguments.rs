@@ -149,6 +149,7 @@ mod tests {
             "kvctl member token --name n2 --ttl 10m --role learner",
             "kvctl member promote n2",
             "kvctl member remove 2",
+            "kvctl member remove n2 --compromised --cut-off-clients --yes",
             "kvctl member transfer-leader",
             "kvctl put a 1 --replace-secret",
             "kvctl secret put a",

@@ -1,5 +1,7 @@
 //! From a context to a connected client.
 
+use std::path::PathBuf;
+
 use holdfast_client::{Client, ClientOptions, Context};
 
 use crate::{
@@ -34,12 +36,17 @@ impl Session {
         self.common.output == Format::Json
     }
 
+    /// The file of the context.
+    pub(crate) fn context_file(&self) -> Result<PathBuf, Failure> {
+        Ok(match &self.common.context {
+            Some(path) => path.clone(),
+            None => Context::discover_path()?,
+        })
+    }
+
     /// The context that the command works with.
     pub(crate) fn context(&self) -> Result<Context, Failure> {
-        Ok(match &self.common.context {
-            Some(path) => Context::load(path)?,
-            None => Context::discover()?,
-        })
+        Ok(Context::load(self.context_file()?)?)
     }
 
     fn options(&self) -> ClientOptions {

@@ -356,6 +356,7 @@ answered!(
     CreateTokenResponse,
     PromoteResponse,
     RemoveResponse,
+    RetireAuthorityResponse,
     TransferLeaderResponse,
     CreateBackupResponse,
     ListBackupsResponse,

@@ -20,10 +20,10 @@ use crate::{
     call::{Call, is_about_trust},
     circuit::jittered,
     connect::Dialer,
+    credentials::Credentials,
     node::{Needs, Node, Nodes, Route},
     reason::{self, Verdict},
     session::{InFlight, Sessions},
-    tls,
 };
 
 /// A client of one cluster. Clones share connections and the session; make one for each process.
@@ -61,9 +61,9 @@ impl Client {
 
     /// A client that connects when it is first used. Needs a tokio runtime around it.
     pub fn lazy(context: &Context, options: ClientOptions) -> Result<Self, ConnectError> {
-        let dialer = Dialer::new(tls::client_config(context)?, &options);
+        let dialer = Dialer::new(Credentials::new(context)?, &options);
         let nodes = Nodes::dialed(&context.endpoints, dialer)?;
-        let key = tls::cache_key(context)?;
+        let key = crate::tls::cache_key(context)?;
         Ok(Self::new(
             nodes,
             options,

@@ -12,6 +12,7 @@ use crate::{
     node::Node,
     reason::{Verdict, describe},
     removal::Removal,
+    rotation::{Removed, Rotation},
 };
 
 /// What an operator does with the cluster. From [`Client::cluster`].
@@ -292,14 +293,53 @@ impl ClusterClient {
         let request = v1::RemoveRequest {
             request: Some(write.id().into()),
             id: id.0,
+            compromised: false,
         };
+        Ok(self.removed(request).await?.removal.map(Removal::from_wire))
+    }
+
+    /// The same for a member whose disk may be in wrong hands: the cluster's authority is rotated,
+    /// too. Returns once every member that answers has a certificate of the next authority, which is
+    /// trusted beside the old one until [`ClusterClient::retire_authority`]. May be asked again.
+    pub async fn remove_compromised(&self, id: NodeId) -> Result<Removed, WriteError> {
+        let write = self.client.begin_write();
+        let request = v1::RemoveRequest {
+            request: Some(write.id().into()),
+            id: id.0,
+            compromised: true,
+        };
+        let answer = self.removed(request).await?;
+        Ok(Removed {
+            removal: answer.removal.map(Removal::from_wire),
+            rotation: Rotation::from_wire(answer.rotation.unwrap_or_default()),
+        })
+    }
+
+    /// Ends a rotation: the authority before this generation is trusted no more. Refused unless this
+    /// client shows a certificate of the new one. Returns when that was, in cluster time.
+    pub async fn retire_authority(&self, generation: u64) -> Result<Timestamp, WriteError> {
+        let write = self.client.begin_write();
+        let request = v1::RetireAuthorityRequest {
+            request: Some(write.id().into()),
+            generation,
+        };
+        let answer = self
+            .change(|attempt| {
+                let request = attempt.request(request.clone());
+                async move { attempt.cluster().retire_authority(request).await }
+            })
+            .await?;
+        Ok(Timestamp::from_millis(answer.message.retired_at_ms))
+    }
+
+    async fn removed(&self, request: v1::RemoveRequest) -> Result<v1::RemoveResponse, WriteError> {
         let answer = self
             .change(|attempt| {
                 let request = attempt.request(request.clone());
                 async move { attempt.cluster().remove(request).await }
             })
             .await?;
-        Ok(answer.message.removal.map(Removal::from_wire))
+        Ok(answer.message)
     }
 
     /// Hands leadership over; `None`: to whoever is most up to date. Returns who leads then.

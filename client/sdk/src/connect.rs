@@ -24,21 +24,23 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::Endpoint;
 use tower::Service;
 
-use crate::{ConnectError, gather::Gathered, lane::Lanes, options::ClientOptions};
+use crate::{
+    ConnectError, credentials::Credentials, gather::Gathered, lane::Lanes, options::ClientOptions,
+};
 
 /// Makes channels to nodes of one cluster.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    tls: Arc<rustls::ClientConfig>,
+    credentials: Arc<Credentials>,
     connect_timeout: Duration,
     keep_alive: Duration,
     lanes: usize,
 }
 
 impl Dialer {
-    pub(crate) fn new(tls: Arc<rustls::ClientConfig>, options: &ClientOptions) -> Self {
+    pub(crate) fn new(credentials: Arc<Credentials>, options: &ClientOptions) -> Self {
         Self {
-            tls,
+            credentials,
             connect_timeout: options.connect_timeout,
             keep_alive: options.keep_alive,
             lanes: options.connections_per_endpoint.max(1),
@@ -61,7 +63,7 @@ impl Dialer {
             alert: alert.clone(),
             address: Arc::from(address),
             name: server_name(address).ok_or_else(malformed)?,
-            tls: TlsConnector::from(Arc::clone(&self.tls)),
+            credentials: Arc::clone(&self.credentials),
             timeout: self.connect_timeout,
         };
         let channel = |_| endpoint.connect_with_connector_lazy(connector.clone());
@@ -103,7 +105,7 @@ struct Connector {
     alert: Alert,
     address: Arc<str>,
     name: ServerName<'static>,
-    tls: TlsConnector,
+    credentials: Arc<Credentials>,
     timeout: Duration,
 }
 
@@ -135,8 +137,9 @@ impl Connector {
     async fn connect(self) -> io::Result<Link> {
         let stream = TcpStream::connect(&*self.address).await?;
         stream.set_nodelay(true)?;
+        let tls = TlsConnector::from(self.credentials.current());
         Ok(Link {
-            stream: Gathered::new(self.tls.connect(self.name, stream).await?),
+            stream: Gathered::new(tls.connect(self.name, stream).await?),
             alert: self.alert,
         })
     }

@@ -9,7 +9,8 @@
 //! ```
 
 use std::{
-    env, fmt, io,
+    env, fmt,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,9 @@ pub struct Context {
     pub cert: Vec<u8>,
     /// The client's private key, PEM.
     pub key: Vec<u8>,
+    /// The file that it was read from: new connections use what it says by then. `None`: they use
+    /// what stands here.
+    pub file: Option<PathBuf>,
 }
 
 /// Why a context cannot be used.
@@ -58,6 +62,21 @@ pub enum ContextError {
         path: PathBuf,
         /// What is wrong, with the line.
         why: String,
+    },
+    /// A file that the context names cannot be written.
+    #[error(
+        "the context {} names {} as its {field}, which cannot be replaced; it stays as it was",
+        path.display(), file.display()
+    )]
+    Unwritable {
+        /// The context file.
+        path: PathBuf,
+        /// Which field of it.
+        field: &'static str,
+        /// The file it names.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A file that the context names cannot be read.
     #[error(
@@ -91,15 +110,11 @@ impl Context {
     /// Reads a context and the files it names.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ContextError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| ContextError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = ContextFile::read(path)?;
         let malformed = |why: String| ContextError::Malformed {
             path: path.to_owned(),
             why,
         };
-        let file: ContextFile = toml::from_str(&text).map_err(|e| malformed(e.to_string()))?;
         if file.cluster.is_empty() {
             return Err(malformed("`cluster` is empty; name the cluster".into()));
         }
@@ -127,7 +142,34 @@ impl Context {
             key: read("key", &file.key)?,
             cluster: file.cluster,
             endpoints: file.endpoints,
+            file: Some(path.to_owned()),
         })
+    }
+
+    /// Puts another authority and another certificate (PEM) into the files that the context at
+    /// `path` names, each whole or not at all. The key stays.
+    pub fn renew(path: impl AsRef<Path>, ca: &str, cert: &str) -> Result<(), ContextError> {
+        let path = path.as_ref();
+        let file = ContextFile::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for (field, name, pem) in [("cert", &file.cert, cert), ("ca", &file.ca, ca)] {
+            let file = folder.join(name);
+            replace(&file, pem).map_err(|source| ContextError::Unwritable {
+                path: path.to_owned(),
+                field,
+                file,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The context at `path` and the files that it names.
+    pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, ContextError> {
+        let file = ContextFile::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let named = [&file.ca, &file.cert, &file.key].map(|name| folder.join(name));
+        Ok(std::iter::once(path.to_owned()).chain(named).collect())
     }
 
     /// Finds and loads the context that is meant when none is named: `$HOLDFAST_CONTEXT`, else
@@ -166,6 +208,30 @@ impl Context {
         };
         toml::to_string(&file).expect("a table of strings is TOML")
     }
+}
+
+impl ContextFile {
+    fn read(path: &Path) -> Result<Self, ContextError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ContextError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| ContextError::Malformed {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })
+    }
+}
+
+/// Writes a file so that a reader finds the old text or the new one.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = file.with_file_name(name);
+    let mut out = std::fs::File::create(&new)?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    std::fs::rename(&new, file)
 }
 
 impl fmt::Debug for Context {
@@ -232,6 +298,17 @@ mod tests {
         let context = Context::load(&path).unwrap();
         assert_eq!(context.cluster, "home");
         assert_eq!(context.key, b"PEM client.key");
+    }
+
+    #[test]
+    fn renewing_replaces_authority_and_certificate_and_leaves_the_key() {
+        let (_folder, path) = folder_with(&good());
+        Context::renew(&path, "another ca", "another cert").unwrap();
+        let context = Context::load(&path).unwrap();
+        assert_eq!(context.ca, b"another ca");
+        assert_eq!(context.cert, b"another cert");
+        assert_eq!(context.key, b"PEM client.key");
+        assert_eq!(context.file, Some(path));
     }
 
     #[test]

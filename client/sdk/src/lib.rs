@@ -56,6 +56,7 @@ mod cluster;
 mod config;
 mod connect;
 mod context;
+mod credentials;
 mod election;
 mod entry;
 mod error;
@@ -75,6 +76,7 @@ mod options;
 mod read;
 mod reason;
 mod removal;
+mod rotation;
 mod secret;
 mod session;
 mod tls;
@@ -121,6 +123,7 @@ pub use options::{
 };
 pub use reason::Reason;
 pub use removal::{DestroyedSecret, ReadableSecret, Removal};
+pub use rotation::{Removed, Rotation};
 pub use secret::{
     Alphabet, Recipe, RecipeError, Revealed, Secret, SecretError, SecretWritten, SecretsClient,
 };

@@ -42,6 +42,7 @@ pub(crate) fn client_config(context: &Context) -> Result<Arc<ClientConfig>, Conn
 
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = NodeVerifier {
+        subjects: roots.subjects(),
         roots,
         node_prefix: format!("holdfast://{}/node/", context.cluster),
         provider: Arc::clone(&provider),
@@ -71,6 +72,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 #[derive(Debug)]
 struct NodeVerifier {
     roots: RootCertStore,
+    /// Told to the server, which has two certificates while the cluster's authority is rotated.
+    subjects: Vec<DistinguishedName>,
     node_prefix: String,
     provider: Arc<CryptoProvider>,
 }
@@ -126,7 +129,7 @@ impl ServerCertVerifier for NodeVerifier {
     }
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        None
+        Some(&self.subjects)
     }
 }
 

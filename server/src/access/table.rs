@@ -76,6 +76,7 @@ pub(crate) const METHODS: &[(&str, Required)] = &[
     ("holdfast.v1.Cluster/Promote", cluster(AdminMembers)),
     ("holdfast.v1.Cluster/Remove", cluster(AdminMembers)),
     ("holdfast.v1.Cluster/TransferLeader", cluster(AdminMembers)),
+    ("holdfast.v1.Cluster/RetireAuthority", cluster(AdminMembers)),
     ("holdfast.v1.Keyring/Status", cluster(AdminKeyring)),
     ("holdfast.v1.Keyring/InitRecovery", cluster(AdminKeyring)),
     (

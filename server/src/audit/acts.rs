@@ -99,9 +99,15 @@ const ADMIN: &[Act] = &[
     act!(
         "holdfast.v1.Cluster/Remove",
         v1::RemoveRequest,
-        |entry, it| entry
-            .target(format!("member {}", it.id))
-            .request(it.request.as_ref())
+        |entry, it| {
+            let why = match it.compromised {
+                true => ", which counts as compromised",
+                false => "",
+            };
+            entry
+                .target(format!("member {}{why}", it.id))
+                .request(it.request.as_ref())
+        }
     ),
     act!(
         "holdfast.v1.Cluster/TransferLeader",
@@ -110,6 +116,13 @@ const ADMIN: &[Act] = &[
             0 => entry.target("to whoever is most up to date"),
             to => entry.target(format!("to member {to}")),
         }
+    ),
+    act!(
+        "holdfast.v1.Cluster/RetireAuthority",
+        v1::RetireAuthorityRequest,
+        |entry, it| entry
+            .target(format!("the authority before {}", it.generation))
+            .request(it.request.as_ref())
     ),
     act!(
         "holdfast.v1.Keyring/InitRecovery",
@@ -286,6 +299,7 @@ mod tests {
     fn a_request_tells_what_it_is_about() {
         let request = v1::RemoveRequest {
             id: 3,
+            compromised: false,
             request: Some(v1::RequestId {
                 session: vec![7; 16].into(),
                 sequence: 9,

@@ -15,6 +15,7 @@ use tonic::Status;
 use super::{ClusterService, members};
 use crate::{
     audit::Entry,
+    host::Host,
     identity::{JoinToken, PublicKey},
     papers,
     status::{Reason, invalid},
@@ -44,6 +45,7 @@ pub(super) async fn create_token(
         Err(_) => return Err(invalid("a node joins as a voter, a learner or a witness")),
     };
     host.barrier(deadline).await?;
+    check_no_rotation(host)?;
     // A witness lets nobody in.
     let admits = |member: &v1::Member| member.role() != v1::Role::Witness;
     let members = host.read(members).into_iter().filter(admits);
@@ -108,6 +110,7 @@ pub(super) async fn join(
     let author = format!("node/{name}");
     // Anybody can call this: only who shows a token that is good for something may write here.
     host.barrier(deadline).await?;
+    check_no_rotation(host)?;
     let digest = TokenDigest::from_bytes(token.digest());
     if host.read(|state| state.token(digest).is_some()) {
         let entry = Entry::by_caller(caller, "holdfast.v1.Cluster/Join")
@@ -140,6 +143,17 @@ pub(super) async fn join(
         cluster_id: host.cluster.to_string(),
         role: admitted.role,
     })
+}
+
+/// A new node would have to meet both authorities at once.
+fn check_no_rotation(host: &Host) -> Result<(), Status> {
+    if host.read(|state| state.next_authority().is_none()) {
+        return Ok(());
+    }
+    Err(Reason::NotPossible.status(
+        "the cluster's authority is being replaced, so no node can join until that has ended; end it \
+         with `kvctl member remove NODE --compromised`, then make a token",
+    ))
 }
 
 fn check_clock(node_time_ms: u64, cluster_time_ms: u64) -> Result<(), Status> {

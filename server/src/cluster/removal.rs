@@ -4,7 +4,8 @@
 //! it sealed is refused by `apply`. The leader takes it out of consensus and begins an epoch of the
 //! keyring without it, each whether or not anybody still waits here. So a removal that was
 //! interrupted is ended by whoever leads next, and asking again answers the same: what the report
-//! needs of that moment stands in the replicated state.
+//! needs of that moment stands in the replicated state. What is added for a member that counts as
+//! compromised is in [`super::rotation`].
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,9 @@ use holdfast_proto::{
 };
 use tonic::Status;
 
-use super::{ClusterService, is_witness, status};
+use super::{ClusterService, is_witness, rotation, status};
 use crate::{
+    caller::Caller,
     host::Host,
     leader::{Leader, at_leader},
     membership,
@@ -30,12 +32,14 @@ use crate::{
 pub(super) async fn remove(
     service: &ClusterService,
     request: v1::RemoveRequest,
-    author: String,
+    caller: &Caller,
     deadline: Instant,
 ) -> Result<v1::RemoveResponse, Status> {
     let host = &service.host;
     let id = NodeId(request.id);
+    let author = caller.author().to_string();
     host.barrier(deadline).await?;
+    rotation::check_caller(host, &request, caller)?;
     let is_removed = |state: &State| state.member(id).is_some_and(|member| member.removed);
     if !host.read(is_removed) {
         check_others(host, id)?;
@@ -56,7 +60,12 @@ pub(super) async fn remove(
         .await?;
     }
     until_left_behind(host, id, deadline).await?;
+    let rotation = match request.compromised {
+        true => Some(rotation::rotate(host, id, caller, deadline).await?),
+        false => None,
+    };
     Ok(v1::RemoveResponse {
+        rotation,
         header: host.header_now(),
         removal: host.read(|state| Some(report(state, state.member(id)?))),
     })

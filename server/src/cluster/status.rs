@@ -30,6 +30,7 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
         );
     }
     problems.extend(host.audit.problem());
+    problems.extend(rotation_problem(&state));
     if !matches!(past, PastStatus::Ready) {
         problems.push(format!(
             "the past is {past}; reads of older versions wait for it"
@@ -94,6 +95,21 @@ pub(super) async fn gather(host: &Host) -> v1::StatusResponse {
     answer
 }
 
+/// That both authorities are trusted, for as long as they are.
+fn rotation_problem(state: &State) -> Option<String> {
+    let next = state.next_authority()?;
+    let cause = next.cause.as_ref()?;
+    let name = state.member(cause.member).map_or_else(
+        || cause.member.to_string(),
+        |member| member.name.to_string(),
+    );
+    Some(format!(
+        "the authority is being replaced because of {name}, and the old one is trusted until {} ends \
+         that with `kvctl member remove {name} --compromised`",
+        cause.author
+    ))
+}
+
 /// When this node, if it leads, heard each of its peers last.
 fn heard(host: &Host, replica: &ReplicaStatus) -> Vec<v1::Heard> {
     let now_ms = host.replica.now_ms();
@@ -150,6 +166,7 @@ fn own_row(host: &Host, replica: &ReplicaStatus, state: &State) -> Option<v1::Me
         keyring_problem: host.keys.problem(),
         backup_at_ms: host.backups.newest_at_ms(),
         backup_problem: host.backups.problem(),
+        clients_to_renew: host.old_clients.lock().iter().cloned().collect(),
     })
 }
 

@@ -250,3 +250,66 @@ fn a_node_that_fenced_itself_does_not_start_again_and_says_why() {
         "{said}"
     );
 }
+
+/// The next papers of a node, complete.
+fn with_next(path: &Path) -> CertificateAuthority {
+    let dir = make(path);
+    let now = SystemTime::now();
+    let cluster = dir.configuration().cluster_id.clone();
+    let next = CertificateAuthority::create_next(&cluster, 2, now).unwrap();
+    dir.keep_next(next.certificate()).unwrap();
+    let kept = dir.keep_next_key(next.key()).unwrap();
+    let certificate = dir.sign_next(&kept, now).unwrap();
+    dir.keep_next_certificate(&certificate, now).unwrap();
+    next
+}
+
+#[test]
+fn the_next_papers_lie_beside_those_in_use_until_they_take_their_places() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("n1");
+    let next = with_next(&path);
+    let dir = NodeDir::open(&path).unwrap();
+    let now = SystemTime::now();
+    assert!(dir.has_next(next.certificate()));
+    assert_ne!(dir.tls(now).unwrap().authority(), next.certificate());
+    let beside = dir.next_tls(now).unwrap().unwrap();
+    assert_eq!(beside.authority(), next.certificate());
+    dir.settle().unwrap();
+    assert_eq!(dir.tls(now).unwrap().authority(), next.certificate());
+    assert_eq!(dir.authority().unwrap().pin(), next.pin());
+    assert!(dir.next_tls(now).unwrap().is_none() && !path.join("tls/next").exists());
+}
+
+#[test]
+fn papers_that_were_changing_places_when_the_power_went_do_so_at_the_next_start() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("n1");
+    let next = with_next(&path);
+    let tls = path.join("tls");
+    // Only the first file came to its place: it does not belong to the others.
+    fs::write(tls.join("next/settle"), "").unwrap();
+    fs::copy(tls.join("next/ca.crt"), tls.join("ca.crt")).unwrap();
+    let dir = NodeDir::open(&path).unwrap();
+    assert_eq!(dir.authority().unwrap().pin(), next.pin());
+    assert_eq!(
+        dir.tls(SystemTime::now()).unwrap().authority(),
+        next.certificate()
+    );
+}
+
+#[test]
+fn papers_of_another_next_authority_are_thrown_away_whole_and_a_strange_key_is_not_kept() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("n1");
+    let first = with_next(&path);
+    let dir = NodeDir::open(&path).unwrap();
+    let (now, cluster) = (SystemTime::now(), dir.configuration().cluster_id.clone());
+    let second = CertificateAuthority::create_next(&cluster, 2, now).unwrap();
+    assert!(!dir.has_next(second.certificate()));
+    dir.keep_next(second.certificate()).unwrap();
+    assert!(dir.next_authority().unwrap().is_none());
+    assert!(dir.next_tls(now).unwrap().is_none());
+    assert!(dir.keep_next_key(first.key()).is_err());
+    assert!(dir.next_authority().unwrap().is_none());
+}

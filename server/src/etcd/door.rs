@@ -22,6 +22,7 @@ use crate::{
     access::Required,
     audit::{Audit, Class, Who},
     author,
+    authority::door,
     caller::Caller,
     observe::{InFlight, code_name},
 };
@@ -84,6 +85,9 @@ impl Door {
         let is_removed = |key: &[u8]| host.is_removed(key);
         let admitted = author::admit_identity(caller.identity(), &host.cluster, is_removed);
         if let Err(refusal) = admitted {
+            return Some(refusal);
+        }
+        if let Some(refusal) = door::refusal(host, path, caller) {
             return Some(refusal);
         }
         if method.is_none() {

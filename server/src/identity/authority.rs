@@ -59,8 +59,23 @@ pub enum AuthorityError {
 impl CertificateAuthority {
     /// A fresh authority for the cluster of this id, valid from an hour before `now` for ten years.
     pub fn create(cluster_id: &str, now: SystemTime) -> Result<Self, AuthorityError> {
+        Self::named(cluster_id, "authority", now)
+    }
+
+    /// The one that follows another. It has a name of its own, by which TLS tells them apart.
+    pub fn create_next(
+        cluster_id: &str,
+        generation: u64,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        // By chance, too: one whose key was lost is replaced by another of its generation.
+        let name = format!("authority {generation}-{:08x}", rand::random::<u32>());
+        Self::named(cluster_id, &name, now)
+    }
+
+    fn named(cluster_id: &str, name: &str, now: SystemTime) -> Result<Self, AuthorityError> {
         let key = NodeKey::generate()?;
-        let mut parameters = parameters(cluster_id, "authority", now, AUTHORITY_LIFETIME);
+        let mut parameters = parameters(cluster_id, name, now, AUTHORITY_LIFETIME);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = parameters.self_signed(&key.pair).map_err(signing)?;

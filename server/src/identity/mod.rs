@@ -119,6 +119,13 @@ impl fmt::Display for Identity {
     }
 }
 
+/// The public key of a certificate (SubjectPublicKeyInfo, DER).
+pub fn public_key_of(der: &[u8]) -> Result<Bytes, IdentityError> {
+    let (_, certificate) = X509Certificate::from_der(der)
+        .map_err(|error| IdentityError::Unreadable(error.to_string()))?;
+    Ok(Bytes::copy_from_slice(certificate.public_key().raw))
+}
+
 /// A fresh cluster id: 128 random bits as 32 hexadecimal digits.
 pub fn new_cluster_id() -> String {
     hex::encode(rand::random::<[u8; 16]>())

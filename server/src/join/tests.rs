@@ -150,6 +150,13 @@ impl v1::cluster_server::Cluster for Door {
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         Err(Status::unimplemented("only Join"))
     }
+
+    async fn retire_authority(
+        &self,
+        _: Request<v1::RetireAuthorityRequest>,
+    ) -> Result<Response<v1::RetireAuthorityResponse>, Status> {
+        Err(Status::unimplemented("only Join"))
+    }
 }
 
 fn options(dir: &std::path::Path, token: JoinToken) -> JoinOptions {

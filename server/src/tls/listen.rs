@@ -11,6 +11,7 @@ use std::{
 
 use futures::Stream;
 use holdfast_client::gather::Gathered;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -20,13 +21,31 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use super::{NodeTls, Peer};
-use crate::identity::Identity;
+use super::{NodeTls, Peer, Standing, Trust, Vouched, Voucher};
+use crate::identity::{Identity, public_key_of};
 
 /// A connection whose other end is known.
+///
+/// It breaks when the authority that vouches for its other end is retired: what nobody would let in
+/// any more does not stay in.
 pub struct PeerStream {
     stream: Gathered<TlsStream<TcpStream>>,
     peer: Peer,
+    trust: Arc<Trust>,
+}
+
+impl PeerStream {
+    fn check(&self) -> io::Result<()> {
+        match self.peer.2.by {
+            // Was refused from the start, and is told why in the answer to each request.
+            Voucher::Retired(_) => Ok(()),
+            _ if self.trust.standing(&self.peer) == Standing::Shut => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the authority of the caller's certificate was retired",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The connections of a listener, for `tonic::transport::Server::serve_with_incoming`. Accepting ends
@@ -37,13 +56,14 @@ pub fn incoming(
 ) -> impl Stream<Item = io::Result<PeerStream>> + Send + use<> {
     let acceptor = TlsAcceptor::from(tls.server_config());
     let (sender, receiver) = mpsc::channel(BACKLOG);
-    tokio::spawn(accept(listener, acceptor, sender));
+    tokio::spawn(accept(listener, acceptor, tls.trust().clone(), sender));
     ReceiverStream::new(receiver)
 }
 
 async fn accept(
     listener: TcpListener,
     acceptor: TlsAcceptor,
+    trust: Arc<Trust>,
     sender: mpsc::Sender<io::Result<PeerStream>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
@@ -64,10 +84,13 @@ async fn accept(
                 continue;
             }
         };
-        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        let (acceptor, trust, sender) = (acceptor.clone(), trust.clone(), sender.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, stream, address))
-                .await
+            match tokio::time::timeout(
+                HANDSHAKE_TIMEOUT,
+                handshake(acceptor, trust, stream, address),
+            )
+            .await
             {
                 Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
                 Ok(Err(error)) => refused(address, &error),
@@ -80,24 +103,44 @@ async fn accept(
 
 async fn handshake(
     acceptor: TlsAcceptor,
+    trust: Arc<Trust>,
     stream: TcpStream,
     address: SocketAddr,
 ) -> io::Result<PeerStream> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first);
-    let identity = certificate
-        .map(|certificate| Identity::from_certificate(certificate))
-        .transpose()
-        .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+    let shown = stream.get_ref().1.peer_certificates();
+    let peer = match shown.and_then(<[_]>::split_first) {
+        Some((certificate, others)) => named(&trust, certificate, others, address)?,
+        None => Peer(None, Some(address), Vouched::nobody()),
+    };
     Ok(PeerStream {
         stream: Gathered::new(stream),
-        peer: Peer(identity, Some(address)),
+        peer,
+        trust,
     })
+}
+
+/// Who shows this certificate, of which TLS says that its holder has the key.
+fn named(
+    trust: &Trust,
+    certificate: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+    address: SocketAddr,
+) -> io::Result<Peer> {
+    let denied = |error: Box<dyn std::error::Error + Send + Sync>| {
+        io::Error::new(io::ErrorKind::PermissionDenied, error)
+    };
+    let identity = Identity::from_certificate(certificate).map_err(|error| denied(error.into()))?;
+    let by = trust
+        .vouch(certificate, others, UnixTime::now())
+        .map_err(|error| denied(error.into()))?;
+    let public_key = public_key_of(certificate).map_err(|error| denied(error.into()))?;
+    Ok(Peer(
+        Some(identity),
+        Some(address),
+        Vouched { by, public_key },
+    ))
 }
 
 /// A caller that hangs up is nobody's business; one that is refused may be somebody's problem.
@@ -124,6 +167,7 @@ impl AsyncRead for PeerStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check()?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -134,6 +178,7 @@ impl AsyncWrite for PeerStream {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.stream).poll_write(context, buffer)
     }
 

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use holdfast_core::{Body, Command, Context, Founding, Role, State, TokenDigest, apply};
+use holdfast_proto::{NodeId, Timestamp};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -135,7 +137,7 @@ async fn certificates_of_another_authority_count_for_nothing_on_either_side() {
     )
     .await;
     let error = met.unwrap_err();
-    assert!(error.contains("a node of another cluster"), "{error}");
+    assert!(error.contains("invalid peer certificate"), "{error}");
     // A client that checks nothing still meets a server that does.
     let pin = Verifier::new(verify::PinnedAuthority::new(ours.pin(), "c1"));
     let client = client_builder(Arc::new(pin)).with_client_cert_resolver(stranger.own.clone());
@@ -263,4 +265,80 @@ fn a_key_that_is_not_the_certificates_is_refused() {
             ..
         })
     ));
+}
+
+/// Members of the names and with the keys of these nodes.
+fn members(nodes: &[&NodeTls]) -> State {
+    let mut state = State::new();
+    for (place, tls) in nodes.iter().enumerate() {
+        let Identity::Node {
+            name, public_key, ..
+        } = tls.identity()
+        else {
+            panic!("a node");
+        };
+        let (name, address) = (name.clone(), ADDRESS.into());
+        let public_key = public_key.clone();
+        let digest = TokenDigest::from_bytes([place as u8; 32]);
+        let bodies = match place {
+            0 => vec![Body::ClusterInit(Box::new(Founding {
+                cluster_id: "c1".into(),
+                cluster_name: "test".into(),
+                founder: NodeId(1),
+                name,
+                address,
+                public_key,
+            }))],
+            _ => vec![
+                Body::TokenCreate {
+                    digest,
+                    role: Role::Voter,
+                    expires: Timestamp::from_millis(60_000),
+                    name: None,
+                },
+                Body::MemberAdmit {
+                    token: digest,
+                    name,
+                    address,
+                    public_key,
+                },
+            ],
+        };
+        for body in bodies {
+            let context = Context {
+                index: 1,
+                term: 1,
+                at: Timestamp::from_millis(1),
+            };
+            let outcome = apply(&mut state, context, Command::internal("test", body));
+            assert_eq!(outcome.reply.refusal(), None);
+        }
+    }
+    state
+}
+
+#[tokio::test]
+async fn members_know_each_other_by_their_keys_whoever_signed_for_them() {
+    let (old, new) = (cluster("c1"), cluster("c1"));
+    let now = SystemTime::now();
+    let (one, two, namesake) = (
+        node(&old, "n1", now),
+        node(&new, "n2", now),
+        node(&new, "n2", now),
+    );
+    let to_two = || one.client_config(&"n2".parse().unwrap());
+    assert!(meet(two.server_config(), to_two()).await.0.is_err());
+    let state = members(&[&one, &two]);
+    for tls in [&one, &two, &namesake] {
+        tls.trust().follow(&state);
+    }
+    let (met, seen) = meet(two.server_config(), to_two()).await;
+    met.unwrap();
+    assert_eq!(seen.unwrap().as_ref(), Some(one.identity()));
+    // Its name and another key: only an authority could vouch for that, and none does that is trusted.
+    assert!(meet(namesake.server_config(), to_two()).await.0.is_err());
+    let from_namesake = namesake.client_config(&"n1".parse().unwrap());
+    let (met, seen) = meet(one.server_config(), from_namesake).await;
+    assert!(met.is_err());
+    assert_eq!(seen, None);
 }

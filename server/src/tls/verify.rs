@@ -23,7 +23,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::provider;
+use super::{Trust, provider};
 use crate::identity::{CaPin, Identity};
 
 /// Whom a dialler takes for the one that was meant.
@@ -50,20 +50,17 @@ impl<C: Check> Verifier<C> {
 }
 
 /// Takes one node of one cluster and nobody else, wherever it listens.
-#[derive(Debug)]
 pub struct NamedNode {
-    roots: Arc<RootCertStore>,
-    cluster: String,
+    trust: Arc<Trust>,
     name: NodeName,
     was_told: AtomicBool,
 }
 
 impl NamedNode {
-    /// The node of this name and cluster, vouched for by one of `roots`.
-    pub fn new(roots: Arc<RootCertStore>, cluster: &str, name: NodeName) -> Self {
+    /// The node of this name, as far as `trust` goes.
+    pub fn new(trust: Arc<Trust>, name: NodeName) -> Self {
         Self {
-            roots,
-            cluster: cluster.to_owned(),
+            trust,
             name,
             was_told: AtomicBool::new(false),
         }
@@ -80,6 +77,12 @@ impl NamedNode {
             tracing::warn!(in_place_of = %self.name, "{ANOTHER_CLUSTER}");
         }
         Error::General(ANOTHER_CLUSTER.to_owned())
+    }
+}
+
+impl fmt::Debug for NamedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NamedNode({})", self.name)
     }
 }
 
@@ -116,11 +119,12 @@ impl Check for NamedNode {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        verify_chain(end_entity, intermediates, &self.roots, now)
+        self.trust
+            .check_node(&self.name, end_entity, intermediates, now)
             .map_err(|error| self.explained(error))?;
         match identity(end_entity)? {
             Identity::Node { cluster, name, .. }
-                if cluster == self.cluster && name == self.name =>
+                if cluster == self.trust.cluster() && name == self.name =>
             {
                 Ok(())
             }
@@ -202,7 +206,7 @@ impl<C: Check> ServerCertVerifier for Verifier<C> {
     }
 }
 
-fn verify_chain(
+pub(super) fn verify_chain(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     roots: &RootCertStore,

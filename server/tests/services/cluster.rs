@@ -126,7 +126,10 @@ async fn a_member_is_promoted_and_removed_for_good() {
     let promote = v1::PromoteRequest { id, request: None };
     first.cluster().promote(promote).await.unwrap();
     assert_eq!(first.replica().status().voters.len(), 2);
-    let remove = v1::RemoveRequest { id, request: None };
+    let remove = v1::RemoveRequest {
+        id,
+        ..v1::RemoveRequest::default()
+    };
     second.cluster().remove(remove.clone()).await.unwrap();
     eventually("one voter is left", || {
         first.replica().status().voters.len() == 1
@@ -137,7 +140,7 @@ async fn a_member_is_promoted_and_removed_for_good() {
     assert_eq!(again.removal.unwrap().member.unwrap().id, id);
     let last = v1::RemoveRequest {
         id: 1,
-        request: None,
+        ..v1::RemoveRequest::default()
     };
     assert_eq!(
         reason(&first.cluster().remove(last).await.unwrap_err()),

@@ -43,7 +43,9 @@ async fn a_learner_is_not_trusted_with_the_authoritys_key_until_it_is_promoted()
         panic!("two nodes");
     };
     let mut asked = peer(learner, voter);
-    let refused = asked.authority_key(AuthorityKeyRequest {}).await;
+    let refused = asked
+        .authority_key(AuthorityKeyRequest { generation: 0 })
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(reason(&refused), "not_allowed", "{refused}");
     assert!(refused.message().contains("promoted"), "{refused}");

@@ -1,5 +1,6 @@
 //! `member`: who belongs to the cluster.
 
+mod compromised;
 mod removal;
 
 use std::time::Duration;
@@ -48,6 +49,13 @@ enum Action {
     Remove {
         /// The member's name or id
         member: String,
+        /// Its disk may be in wrong hands: rotate the cluster's authority, too, and renew the
+        /// certificate of this context. Goes on where it stopped when it is run again
+        #[arg(long)]
+        compromised: bool,
+        /// Retire the old authority even while other clients still use certificates of it
+        #[arg(long, requires = "compromised")]
+        cut_off_clients: bool,
         /// Do not ask once more
         #[arg(long)]
         yes: bool,
@@ -92,7 +100,18 @@ impl Member {
                     format!("{member} votes now"),
                 )
             }
-            Action::Remove { member, yes } => removal::remove(session, &client, &member, yes).await,
+            Action::Remove {
+                member,
+                compromised: false,
+                yes,
+                ..
+            } => removal::remove(session, &client, &member, yes).await,
+            Action::Remove {
+                member,
+                cut_off_clients,
+                yes,
+                ..
+            } => compromised::remove(session, &client, &member, yes, cut_off_clients).await,
             Action::TransferLeader { member } => {
                 let to = match &member {
                     Some(member) => Some(resolve(&client, member).await?),

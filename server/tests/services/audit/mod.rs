@@ -110,7 +110,7 @@ async fn a_refused_attempt_is_recorded_and_a_flood_of_them_is_counted() {
     let node = &nodes.all[0];
     let mut peer = holdfast_proto::peer::v1::node_client::NodeClient::new(node.channel());
     for _ in 0..200 {
-        let request = holdfast_proto::peer::v1::AuthorityKeyRequest {};
+        let request = holdfast_proto::peer::v1::AuthorityKeyRequest { generation: 0 };
         peer.authority_key(request).await.unwrap_err();
     }
     let deadline = std::time::Instant::now() + PATIENCE;

@@ -33,7 +33,7 @@ pub(super) async fn remove(
         .try_for_each(|line| session.output.line(line))
 }
 
-fn confirm(member: &Member) -> Result<bool, Failure> {
+pub(super) fn confirm(member: &Member) -> Result<bool, Failure> {
     eprint!(
         "{} (id {}, {}) is removed for good; to come back it has to join anew. Go on? [y/N] ",
         member.name, member.id, member.address
@@ -45,7 +45,7 @@ fn confirm(member: &Member) -> Result<bool, Failure> {
 }
 
 /// The report for people.
-fn lines(removal: &Removal) -> Vec<String> {
+pub(super) fn lines(removal: &Removal) -> Vec<String> {
     let Removal { member, .. } = removal;
     let mut lines = vec![format!(
         "{} (id {}) is removed{}; it and its certificate are refused everywhere.",
@@ -118,7 +118,7 @@ fn of_secrets(removal: &Removal) -> Vec<String> {
     lines
 }
 
-fn removal_json(removal: &Removal) -> Json {
+pub(super) fn removal_json(removal: &Removal) -> Json {
     let secrets = removal.secrets.iter().map(|secret| {
         let mut fields = key_fields(&secret.key);
         fields.insert("revisions".to_owned(), json!(secret.revisions));

@@ -66,4 +66,11 @@ impl v1::cluster_server::Cluster for Context {
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         absent()
     }
+
+    async fn retire_authority(
+        &self,
+        _: Request<v1::RetireAuthorityRequest>,
+    ) -> Result<Response<v1::RetireAuthorityResponse>, Status> {
+        absent()
+    }
 }
