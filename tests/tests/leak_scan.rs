@@ -187,6 +187,9 @@ async fn fifty_secrets_are_nowhere_but_sealed_whatever_happens_to_the_cluster() 
     scene.kvctl(&rotate).await.success();
     lose_a_leader_and_abort_a_follower(&mut scene).await;
     send_a_snapshot(&mut scene).await;
+    // In the nodes' folders, and searched with them.
+    scene.kvctl(&["backup", "create"]).await.success();
+    scene.kvctl(&["backup", "drill"]).await.success();
     let destroy = ["secret", "destroy", "secrets/0", "--yes"];
     scene.kvctl(&destroy).await.success();
     let gone = scene.planted.remove(0);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use holdfast_disk::{Store, StoreOptions};
 use holdfast_proto::log::v1::BackupHeader;
 use holdfast_seal::{
     OsRandom, RecoveryKey, Split,
@@ -14,7 +15,10 @@ use holdfast_seal::{
     stream::{Reader, Unlock},
 };
 
-use super::{BackupError, BackupReader, Lock, Trust, folder::Folder, format, signature::Signer};
+use super::{
+    BackupError, BackupReader, Lock, Trust, drill, folder::Folder, format, signature::Signer,
+    verify,
+};
 use crate::identity::{CertificateAuthority, NodeKey};
 
 const CLUSTER: &str = "00112233445566778899aabbccddeeff";
@@ -377,4 +381,49 @@ fn a_name_is_no_way_out_of_the_folder() {
         let error = n1.find(name).unwrap_err();
         assert!(matches!(error, BackupError::Missing { .. }), "{name}");
     }
+}
+
+#[test]
+fn rows_that_do_not_make_the_promised_state_are_refused_by_whoever_looks() {
+    let temp = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&temp.path().join("data"), StoreOptions::default()).unwrap();
+    let signer = signer(CLUSTER);
+    let trust = Trust::Authority(signer.authority.clone());
+    let path = temp.path().join("a.backup");
+    let promising = |state_hash: &[u8]| {
+        let job = store.prepare_archive(Bytes::from_static(b"meta"));
+        let header = BackupHeader {
+            state_hash: Bytes::copy_from_slice(state_hash),
+            ..header()
+        };
+        let file = fs::File::create(&path).unwrap();
+        format::write(&path, file, header, &[], &signer, |to| {
+            job.write_to(to).map_err(BackupError::from)
+        })
+        .unwrap();
+        BackupReader::open(&path).unwrap()
+    };
+    let hash = store.read(|state| *state.hash().as_bytes());
+    let contents = verify(promising(&hash), &trust, &Lock::None).unwrap();
+    assert_eq!(contents.state.hash().as_bytes(), &hash);
+    let scratch = temp.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let drilled = drill(promising(&hash), &trust, &Lock::None, &scratch).unwrap();
+    assert_eq!(drilled.state_hash, hash);
+    let other = [7; 32];
+    let refusals = [
+        verify(promising(&other), &trust, &Lock::None).map(drop),
+        drill(
+            promising(&other),
+            &trust,
+            &Lock::None,
+            &temp.path().join("another"),
+        )
+        .map(drop),
+    ];
+    for refused in refusals {
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("do not make the state"), "{why}");
+    }
+    store.close();
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
+mod golden;
 mod restored;
 mod scheduled;
 
