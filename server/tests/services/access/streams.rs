@@ -97,9 +97,11 @@ async fn a_lock_is_not_handed_to_who_lost_the_right_while_he_waited() {
 async fn what_was_granted_holds_at_every_node_at_once() {
     let nodes = Nodes::three().await;
     let papers = Papers::issue(&nodes, "bob").await;
+    // The one that hears of a change first is asked last.
     let mut everywhere: Vec<_> = nodes
         .all
         .iter()
+        .rev()
         .map(|node| KvClient::new(papers.channel(node)))
         .collect();
     nodes.all[0].kv().put(put("app/0", "1")).await.unwrap();
