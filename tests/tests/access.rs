@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use holdfast_client::{Client, Context, ReadError, WatchError, WatchItem, WatchOptions};
+use holdfast_client::{
+    Client, Consistency, Context, ReadError, ReadOptions, WatchError, WatchItem, WatchOptions,
+};
 use holdfast_tests::{
     escrow,
     harness::{
-        Cluster, ClusterOptions,
+        Cluster, ClusterOptions, Network,
+        fabric::{End, Link},
         program::{kvctl, kvctl_with_input, run},
         wait,
     },
@@ -215,6 +218,60 @@ async fn what_is_taken_away_is_gone_on_every_node_and_on_what_is_open() {
     .await
     .unwrap();
     kvctl(&shop, &["status"]).await.fails(1, &["was revoked"]);
+}
+
+/// A node that is cut off knows the policy of then. It may not answer by it that something is denied:
+/// meanwhile it may have been granted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_know_the_newest_policy_refuses_nobody() {
+    let options = ClusterOptions {
+        nodes: 3,
+        network: Network::Fabric,
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start_with(options).await.unwrap();
+    let admin = cluster.context_file();
+    done(&admin, &["put", "shop/a", "1"]).await;
+    let shop = issue(&cluster, "shop", &[]).await;
+    let status = asked(&admin, &["member", "list"]).await;
+    let leader = status["leader"].as_u64().unwrap() as usize - 1;
+    let cut_off = (leader + 1) % 3;
+    let others: Vec<usize> = (0..3).filter(|node| *node != cut_off).collect();
+    let through = Context {
+        endpoints: vec![cluster.address(cut_off).to_owned()],
+        ..Context::load(&shop).unwrap()
+    };
+    let service = Client::connect(&through).await.unwrap();
+    let denied = service.get("shop/a").await.unwrap_err();
+    assert!(matches!(denied, ReadError::Denied { .. }), "{denied:?}");
+    cluster.fabric().part(cut_off, others.iter().copied());
+    let admin = cluster.context_file_through(leader).unwrap();
+    done(&admin, &["grant", "add", "shop", "reader"]).await;
+    // A client finds other nodes by itself; this one shall have no choice.
+    for other in others {
+        let link = Link {
+            cut: true,
+            ..Link::default()
+        };
+        let fabric = cluster.fabric();
+        fabric.set(End::Outside, End::Node(other), link);
+    }
+    let local = ReadOptions {
+        consistency: Consistency::Local,
+        ..ReadOptions::default()
+    };
+    for options in [ReadOptions::default(), local] {
+        let short = service.with_timeout(Duration::from_secs(3));
+        let error = short.get_with("shop/a", options).await.unwrap_err();
+        let unreachable = matches!(error, ReadError::Unreachable { .. });
+        assert!(unreachable, "it is refused by an old policy: {error:?}");
+    }
+    cluster.fabric().heal();
+    wait::until("the node to be back", Duration::from_secs(60), || async {
+        service.get("shop/a").await.ok()
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
