@@ -387,7 +387,7 @@ fn destroyed_versions_are_named_as_long_as_the_history_knows_them() {
             bytes: 0,
         }),
     });
-    store.done(put("a", "again"));
+    store.done(plain("a", true));
     assert!(!named(&store.state).iter().any(|(name, _)| name == "a"));
 }
 

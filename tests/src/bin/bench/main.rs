@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p holdfast-tests --bin bench -- all`
 
+mod config;
 mod elections;
 mod failover;
 mod fill;
@@ -54,6 +55,8 @@ enum Bench {
     Reads,
     /// A read of a mirror.
     Mirror,
+    /// A typed configuration: a load, a change, a start without servers.
+    Config,
     /// Resident memory, idle and with 100,000 keys.
     Memory,
     /// Time until a node serves again.
@@ -105,6 +108,9 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<(
     }
     if wants(Bench::Mirror) {
         mirror::measure(report).await?;
+    }
+    if wants(Bench::Config) {
+        config::measure(report, arguments.rounds * 10).await?;
     }
     if wants(Bench::Memory) || wants(Bench::Restart) {
         memory::measure(report, wants(Bench::Restart)).await?;
