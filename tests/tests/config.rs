@@ -46,7 +46,7 @@ async fn set(client: &Client, number: i64) -> u64 {
         .then(put("billing/number"))
         .then(put("billing/twin"));
     let done = client.transact(both, "").await.unwrap();
-    done.revision.get()
+    done.revision
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
