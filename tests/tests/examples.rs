@@ -4,7 +4,7 @@
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use holdfast_client::{Client, LockOptions};
+use holdfast_client::{Client, LockOptions, Value};
 use holdfast_tests::harness::{
     Cluster, ClusterOptions, Folder, Process, binaries, ports, program::run, wait,
 };
@@ -63,6 +63,29 @@ impl Running {
         let heard = wait::until_true(format!("{line:?}"), LIMIT, heard).await;
         heard.unwrap_or_else(|error| panic!("{error}; it said: {}", said()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn config_takes_what_fits_and_starts_again_without_a_server() {
+    let mut bench = Bench::set_up().await;
+    bench.client.put("shop/greeting", "hello").await.unwrap();
+    let seconds = Value::Integer(1);
+    bench.client.put("shop/seconds", seconds).await.unwrap();
+    let cache = bench.cluster.folder().join("cache");
+    let cache = cache.to_str().unwrap();
+    let running = bench.start("config", &[cache]);
+    running.says("hello (revision 2, Cache)").await;
+    bench.client.put("shop/greeting", "good day").await.unwrap();
+    running.says("good day (revision 3, Cache)").await;
+    let never = Value::Integer(0);
+    bench.client.put("shop/seconds", never).await.unwrap();
+    running
+        .says("not taken: revision 4: it was not accepted")
+        .await;
+    drop(running);
+    bench.cluster.kill_all();
+    let again = bench.start("config", &[cache]);
+    again.says("good day (revision 3, Disk)").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

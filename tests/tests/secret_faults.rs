@@ -20,7 +20,7 @@ use holdfast_proto::Value;
 use holdfast_seal::{Check, Epoch, EpochRecord, Keyring, Kind, Lineage, NodeKey, Unlock, envelope};
 use holdfast_tests::{
     escrow,
-    harness::{Cluster, ClusterOptions, Folder, cluster::succeed, wait},
+    harness::{Cluster, ClusterOptions, Folder, cluster::succeed, http, wait},
 };
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -402,5 +402,17 @@ async fn a_rotation_goes_on_under_the_next_leader() {
     assert_eq!(newest.map(|epoch| epoch.secrets), Some(count));
     cluster.wait_until_whole().await.unwrap();
     all_hold(&client, 3).await;
+    let metrics = http::page(cluster.http(0), "/metrics").await.unwrap();
+    for line in [
+        format!("holdfast_keyring_epoch {}", status.epoch),
+        format!("holdfast_keyring_versions {count}"),
+        "holdfast_keyring_versions_under_older_epochs 0".to_owned(),
+        "holdfast_keyring_opens 1".to_owned(),
+    ] {
+        assert!(
+            metrics.lines().any(|one| one == line),
+            "no {line}: {metrics}"
+        );
+    }
     all_open(&cluster, &written).await;
 }

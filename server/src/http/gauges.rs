@@ -61,6 +61,18 @@ impl Vitals for NodeVitals {
             .replica
             .store()
             .read(|state| (state.revision(), state.compacted(), state.usage()));
+        let (epoch, versions, older) = self.replica.store().read(|state| {
+            let newest = state.newest_epoch().map_or(0, |epoch| epoch.epoch);
+            let (mut versions, mut older) = (0, 0);
+            for (epoch, count) in state.wraps_by_epoch() {
+                versions += count;
+                older += if epoch < newest { count } else { 0 };
+            }
+            (newest, versions, older)
+        });
+        gauge!("holdfast_keyring_epoch").set(epoch as f64);
+        gauge!("holdfast_keyring_versions").set(versions as f64);
+        gauge!("holdfast_keyring_versions_under_older_epochs").set(older as f64);
         gauge!("holdfast_store_revision").set(revision as f64);
         gauge!("holdfast_store_compacted_revision").set(compacted as f64);
         gauge!("holdfast_store_keys").set(usage.keys as f64);

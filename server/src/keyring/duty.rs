@@ -104,6 +104,8 @@ async fn prove(host: &Arc<Host>, state: &State) {
                 .map_err(|error| error.message().to_owned())?;
             canary(&keyring)
         });
+        // What a failover would find out, found out before it.
+        metrics::gauge!("holdfast_keyring_opens").set(f64::from(u8::from(went.is_ok())));
         if host.keys.note(&went, host.replica.now_ms()) {
             let epoch = host.keys.epoch();
             match went {

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod etcd;
 pub mod fabric;
 pub mod folder;
+pub mod http;
 pub mod netns;
 pub mod ports;
 pub mod process;
