@@ -51,7 +51,9 @@ pub(super) fn verify(
     if let Trust::Authority(expected) = trust
         && expected.as_ref() != &signature.authority[..]
     {
-        return Err("another cluster's authority vouches for its maker");
+        return Err(
+            "not the expected authority vouches for its maker: it is another cluster's, or from before the authority was rotated",
+        );
     }
     let parse = |der| {
         X509Certificate::from_der(der)

@@ -93,8 +93,8 @@ impl RestoreArguments {
         anstream::println!(
             "Cluster {} was restored as a new cluster, {}.\n\
              Its first node is {} in {}.\n\
-             {} keys with {} older values are there, {} secret versions among them, as of \
-             revision {} of cluster {}.\n\
+             {} keys with {} older values are there, as of revision {} of cluster {}; of secrets, \
+             versions that open: {}.\n\
              Revisions go on after {}. Nodes and contexts of the old cluster are not let in.",
             configuration.cluster_name,
             configuration.cluster_id,
@@ -102,9 +102,9 @@ impl RestoreArguments {
             restored.dir.path().display(),
             restored.keys,
             restored.past_rows,
-            restored.secrets,
             restored.old_revision,
             restored.old_cluster,
+            restored.secrets,
             restored.revision,
         );
         if !is_checked {
