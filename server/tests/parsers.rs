@@ -9,8 +9,10 @@
 use std::{fs, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use holdfast_server::identity::JoinToken;
+use holdfast_proto::{access::Rule, v1};
+use holdfast_server::{backup::BackupReader, identity::JoinToken};
 use proptest::prelude::*;
+use prost::Message as _;
 
 /// A parser; says whether the bytes were taken for good.
 struct Target {
@@ -18,7 +20,7 @@ struct Target {
     run: fn(&[u8]) -> bool,
 }
 
-const TARGETS: [Target; 2] = [
+const TARGETS: [Target; 5] = [
     Target {
         name: "token",
         run: token,
@@ -26,6 +28,18 @@ const TARGETS: [Target; 2] = [
     Target {
         name: "token-content",
         run: token_content,
+    },
+    Target {
+        name: "rule",
+        run: rule,
+    },
+    Target {
+        name: "rule-message",
+        run: rule_message,
+    },
+    Target {
+        name: "backup-head",
+        run: backup_head,
     },
 ];
 
@@ -95,6 +109,39 @@ fn token(data: &[u8]) -> bool {
 fn token_content(data: &[u8]) -> bool {
     let checked = [data, &crc32fast::hash(data).to_be_bytes()].concat();
     token(format!("hf1-{}", URL_SAFE_NO_PAD.encode(checked)).as_bytes())
+}
+
+/// A rule of the policy, as somebody typed it.
+fn rule(data: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return false;
+    };
+    let Ok(rule) = text.parse::<Rule>() else {
+        return false;
+    };
+    // What was taken is written in one way, and means the same in it.
+    assert_eq!(rule.to_string().parse::<Rule>(), Ok(rule));
+    true
+}
+
+/// A rule of the policy, as it comes over the wire and out of archives.
+fn rule_message(data: &[u8]) -> bool {
+    let Ok(wire) = v1::AccessRule::decode(data) else {
+        return false;
+    };
+    let Ok(rule) = Rule::try_from(wire) else {
+        return false;
+    };
+    assert_eq!(Rule::try_from(rule.to_wire()), Ok(rule));
+    true
+}
+
+/// The beginning of a backup: all that is believed of one before its signature is checked.
+fn backup_head(data: &[u8]) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("any.backup");
+    fs::write(&path, data).unwrap();
+    BackupReader::open(&path).is_ok()
 }
 
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
