@@ -244,7 +244,8 @@ pub(crate) fn describe(status: &Status) -> String {
 
 /// What to do when the server is of another cluster, by its certificate.
 const ANOTHER_AUTHORITY: &str = "; the server belongs to another cluster than the context: if the \
-     cluster was restored from a backup, use the context that `kvd restore` wrote";
+     cluster was restored from a backup, use the context that `kvd restore` wrote; if its authority \
+     was replaced, ask an operator for a new certificate (`kvctl identity issue`)";
 
 /// The revision that a refusal found, where it names one.
 pub(crate) fn found(status: &Status) -> Option<Revision> {
