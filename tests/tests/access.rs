@@ -129,7 +129,10 @@ async fn can_explains_what_would_be_decided() {
     let shop = issue(&cluster, "shop", &["shop"]).await;
     let yes = done(&admin, &["can", "shop", "read", "shop/a"]).await;
     let rule = "rule 1 of role shop (allow read,reveal+reason:shop/)";
-    assert_eq!(yes.trim(), format!("yes: client/shop read shop/a: {rule}"));
+    assert_eq!(
+        yes.trim(),
+        format!("yes: client/shop may read shop/a: {rule}")
+    );
     let no = kvctl(&shop, &["-o", "json", "can", "me", "read", "shop/keys/a"]).await;
     assert_eq!(no.code, Some(1));
     let no: Value = serde_json::from_str(&no.stdout).unwrap();

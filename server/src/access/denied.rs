@@ -20,15 +20,17 @@ impl Denied {
         target: Target<'_>,
         decision: &Decision<'_>,
     ) -> Self {
-        let why = match decision.by {
-            Some(rule) => format!("{rule} denies it"),
-            None => "no rule allows it".to_owned(),
-        };
         let what = What(capability, target);
-        Self(format!(
-            "{author} may not {what}: {why}; nothing was done, ask an administrator for a role that \
-             allows it"
-        ))
+        Self(match decision.by {
+            // What one rule denies, no other allows.
+            Some(rule) => format!(
+                "{author} may not {what}: {rule} denies it; nothing was done, and no other role helps"
+            ),
+            None => format!(
+                "{author} may not {what}: no rule allows it; nothing was done, ask an administrator \
+                 for a role that allows it"
+            ),
+        })
     }
 
     /// At the door: there is nothing that the method could be used on.

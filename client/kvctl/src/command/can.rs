@@ -74,13 +74,17 @@ impl Can {
                 "revoked": decision.revoked,
             }));
         }
-        let what = match (&self.what, self.capability.is_admin()) {
-            (_, true) => String::new(),
-            (None, false) => " every key".to_owned(),
-            (Some(what), false) if what.ends_with('/') => format!(" all of {what}"),
-            (Some(what), false) => format!(" {what}"),
+        let capability = self.capability;
+        let act = match &self.what {
+            _ if capability.is_admin() => format!("act as {capability}"),
+            None => format!("{capability} every key"),
+            Some(what) if what.ends_with('/') => format!("{capability} all of {what}"),
+            Some(what) => format!("{capability} {what}"),
         };
-        let answer = if decision.allowed { "yes" } else { "no" };
+        let (answer, may) = match decision.allowed {
+            true => ("yes", "may"),
+            false => ("no", "may not"),
+        };
         let why = match &decision.by {
             _ if decision.revoked => "it was revoked".to_owned(),
             Some(by) => by.to_string(),
@@ -91,8 +95,8 @@ impl Can {
             false => "",
         };
         session.output.line(format_args!(
-            "{answer}: {} {}{what}{reason}: {why}",
-            decision.identity, self.capability
+            "{answer}: {} {may} {act}{reason}: {why}",
+            decision.identity
         ))
     }
 }

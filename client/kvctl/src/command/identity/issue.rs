@@ -68,9 +68,13 @@ impl Issue {
         let access = client.access();
         let issued = access.issue(name, request, Some(self.valid)).await?;
         let (ca, certificate) = ("ca.crt", format!("{name}.crt"));
-        fs::write(folder.join(ca), &own.ca).map_err(unwritten)?;
-        let pem = pem(&issued.certificate);
-        fs::write(folder.join(&certificate), pem).map_err(unwritten)?;
+        // Whom it trusts is who signed it: while the authority is rotated there are two.
+        for (file, der) in [
+            (ca, &issued.authority),
+            (&*certificate, &issued.certificate),
+        ] {
+            fs::write(folder.join(file), pem(der)).map_err(unwritten)?;
+        }
         let text = Context::file_text(&own.cluster, &own.endpoints, ca, certificate, key_file);
         let path = folder.join(format!("{name}.toml"));
         fs::write(&path, text).map_err(unwritten)?;
