@@ -12,6 +12,7 @@
 
 mod follower;
 mod keeper;
+mod opened;
 
 use std::{
     ops::Deref,
@@ -32,8 +33,11 @@ use tokio::{
     task::AbortHandle,
 };
 
-pub(crate) use self::keeper::{Kept, Secrets};
 use self::{follower::Follower, keeper::Keeper};
+pub(crate) use self::{
+    keeper::{Kept, Secrets},
+    opened::{AnyChange, OpenedSecrets},
+};
 use crate::{
     Client, Entry, MirrorOptions, MirrorReveal, Origin, ReadError, Secret, WatchError,
     WatchOptions, cache::Saved,
@@ -79,19 +83,6 @@ pub struct MirroredSecret {
     pub is_newest: bool,
     /// How long ago the mirror was known to be current, at most.
     pub age: Duration,
-}
-
-/// The secrets that a mirror has in the open, at one moment.
-pub(crate) struct OpenedSecrets {
-    kept: Arc<Secrets>,
-    /// Whether the mirror was told to open any.
-    opens: bool,
-}
-
-/// Tells when a mirrored key changes, or a secret was opened, or could not be.
-pub(crate) struct AnyChange {
-    changed: watch::Receiver<u64>,
-    looked: watch::Receiver<()>,
 }
 
 /// Tells when a mirror changes. From [`Mirror::changes`].
@@ -388,39 +379,6 @@ impl Mirror {
         tokio::time::timeout(timeout, waiting)
             .await
             .unwrap_or(false)
-    }
-}
-
-impl OpenedSecrets {
-    /// The plaintext of this very version, if it is open.
-    pub(crate) fn get(&self, entry: &Entry) -> Option<&Secret> {
-        let kept = self.kept.get(&entry.key)?;
-        (kept.entry.modified == entry.modified).then_some(&kept.secret)
-    }
-
-    /// Those of a view's own versions.
-    pub(crate) fn of(&self, view: &MirrorView) -> Secrets {
-        let belongs = |(key, kept): (&Key, &Arc<Kept>)| {
-            let entry = view.get(key.as_bytes())?;
-            (entry.modified == kept.entry.modified).then(|| (key.clone(), Arc::clone(kept)))
-        };
-        self.kept.iter().filter_map(belongs).collect()
-    }
-
-    /// Whether the mirror is still to open something of a view.
-    pub(crate) fn is_awaited(&self, view: &MirrorView) -> bool {
-        let is_closed = |entry: &Arc<Entry>| entry.is_secret() && self.get(entry).is_none();
-        self.opens && view.iter().any(is_closed)
-    }
-}
-
-impl AnyChange {
-    /// Waits for the next one. `false`: the mirror is gone.
-    pub(crate) async fn changed(&mut self) -> bool {
-        tokio::select! {
-            changed = self.changed.changed() => changed.is_ok(),
-            looked = self.looked.changed() => looked.is_ok(),
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use holdfast_proto::{Key, LeaseId, Revision, limits, v1};
 use zeroize::Zeroize as _;
 
+pub(crate) use opened::SECRET;
 pub use opened::{Secret, SecretError};
 pub use recipe::{Alphabet, Recipe, RecipeError};
 

@@ -1,24 +1,23 @@
 //! Serde over the tree of fields. Errors name the field and what was found there, never its value.
 
+mod parts;
+
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use holdfast_proto::{Value, ValueKind};
 use serde::de::{
-    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected,
-    IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    self, Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer,
+    Unexpected, VariantAccess, Visitor,
     value::{SeqDeserializer, StrDeserializer},
 };
 use serde_json::Value as Json;
-use zeroize::Zeroize;
 
+use self::parts::{Items, JsonMap, Map, Variant};
 use super::{
     error::FieldError,
     tree::{Fields, Leaf, Tree},
 };
-use crate::Secret;
-
-/// The name by which a [`Secret`] asks for what may be one.
-const SECRET: &str = "$holdfast::Secret";
+use crate::secret::SECRET;
 
 /// Reads a whole configuration.
 pub(super) fn read<T: DeserializeOwned>(fields: &Fields<'_>) -> Result<T, FieldError> {
@@ -64,10 +63,10 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn of_json(&self, json: &'t Json) -> Self {
+    fn of_json(json: &'t Json, in_secret: bool) -> Self {
         Self {
             node: Node::Leaf(Leaf::Json(json)),
-            in_secret: self.in_secret,
+            in_secret,
         }
     }
 
@@ -189,19 +188,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                     _ => Err(self.mismatch(&visitor)),
                 },
                 Json::String(text) => visitor.visit_str(text),
-                Json::Array(items) => visitor.visit_seq(Items {
-                    reader: Reader {
-                        node: Node::Leaf(Leaf::Json(&Json::Null)),
-                        in_secret: self.in_secret,
-                    },
-                    items: items.iter(),
-                    index: 0,
-                }),
-                Json::Object(fields) => visitor.visit_map(JsonMap {
-                    in_secret: self.in_secret,
-                    fields: fields.iter(),
-                    next: None,
-                }),
+                Json::Array(items) => visitor.visit_seq(Items::new(items, self.in_secret)),
+                Json::Object(fields) => visitor.visit_map(JsonMap::new(fields, self.in_secret)),
             },
         }
         .map_err(|error: FieldError| self.say_what_was_found(error))
@@ -302,10 +290,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                         Some(error) => Err(error),
                         None => visitor.visit_enum(Variant {
                             name,
-                            content: Reader {
-                                node: Node::Leaf(Leaf::Json(content)),
-                                in_secret: self.in_secret,
-                            },
+                            content: Reader::of_json(content, self.in_secret),
                         }),
                     }
                 }
@@ -328,123 +313,6 @@ impl Reader<'_> {
     /// Serde says what it expected; what was there is for the reader to add.
     fn say_what_was_found(&self, error: FieldError) -> FieldError {
         error.with_found(|| self.found())
-    }
-}
-
-/// The fields of a branch.
-struct Map<'t> {
-    fields: std::collections::btree_map::Iter<'t, &'t str, Tree<'t>>,
-    next: Option<(&'t str, &'t Tree<'t>)>,
-}
-
-impl<'t> Map<'t> {
-    fn new(fields: &'t Fields<'t>) -> Self {
-        Self {
-            fields: fields.iter(),
-            next: None,
-        }
-    }
-}
-
-impl<'de> MapAccess<'de> for Map<'_> {
-    type Error = FieldError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, FieldError> {
-        let Some((name, tree)) = self.fields.next() else {
-            return Ok(None);
-        };
-        self.next = Some((name, tree));
-        seed.deserialize(StrDeserializer::new(name)).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, FieldError> {
-        let (name, tree) = self.next.take().expect("a value comes after its key");
-        seed.deserialize(Reader::of(tree))
-            .map_err(|error| error.below(name))
-    }
-}
-
-/// The fields of a JSON object.
-struct JsonMap<'t> {
-    in_secret: bool,
-    fields: serde_json::map::Iter<'t>,
-    next: Option<(&'t str, &'t Json)>,
-}
-
-impl<'de> MapAccess<'de> for JsonMap<'_> {
-    type Error = FieldError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, FieldError> {
-        let Some((name, json)) = self.fields.next() else {
-            return Ok(None);
-        };
-        self.next = Some((name, json));
-        seed.deserialize(StrDeserializer::new(name)).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, FieldError> {
-        let (name, json) = self.next.take().expect("a value comes after its key");
-        let reader = Reader {
-            node: Node::Leaf(Leaf::Json(json)),
-            in_secret: self.in_secret,
-        };
-        seed.deserialize(reader).map_err(|error| error.below(name))
-    }
-}
-
-/// The items of a JSON array.
-struct Items<'t> {
-    reader: Reader<'t>,
-    items: std::slice::Iter<'t, Json>,
-    index: usize,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = FieldError;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, FieldError> {
-        let Some(item) = self.items.next() else {
-            return Ok(None);
-        };
-        let index = self.index;
-        self.index += 1;
-        seed.deserialize(self.reader.of_json(item))
-            .map(Some)
-            .map_err(|error| error.below(&index.to_string()))
-    }
-}
-
-/// A variant of an enum with its content.
-struct Variant<'t> {
-    name: &'t str,
-    content: Reader<'t>,
-}
-
-impl<'de, 't> EnumAccess<'de> for Variant<'t> {
-    type Error = FieldError;
-    type Variant = Reader<'t>;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Reader<'t>), FieldError> {
-        let variant = seed.deserialize(StrDeserializer::<FieldError>::new(self.name))?;
-        Ok((variant, self.content))
     }
 }
 
@@ -505,31 +373,5 @@ impl de::Error for FieldError {
 
     fn missing_field(field: &'static str) -> Self {
         Self::new("it is missing, and has no default").below(field)
-    }
-}
-
-impl<'de, T> Deserialize<'de> for Secret<T>
-where
-    T: Deserialize<'de> + Zeroize,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Taker<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de> + Zeroize> Visitor<'de> for Taker<T> {
-            type Value = Secret<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a secret")
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<Secret<T>, D::Error> {
-                T::deserialize(deserializer).map(Secret::new)
-            }
-        }
-
-        deserializer.deserialize_newtype_struct(SECRET, Taker(std::marker::PhantomData))
     }
 }

@@ -1,9 +1,9 @@
 //! A secret in the open: in memory for as long as somebody holds it, and not longer.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Visitor};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The plaintext of a secret, or what was read from one. Wiped when dropped; never printed, copied
@@ -122,6 +122,36 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
         f.write_str("Secret(..)")
     }
 }
+
+/// Out of a configuration or any other format; what its own type is read from.
+impl<'de, T> Deserialize<'de> for Secret<T>
+where
+    T: Deserialize<'de> + Zeroize,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Taker<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Zeroize> Visitor<'de> for Taker<T> {
+            type Value = Secret<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Secret<T>, D::Error> {
+                T::deserialize(deserializer).map(Secret::new)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(SECRET, Taker(PhantomData))
+    }
+}
+
+/// The name by which a secret asks for what may be one.
+pub(crate) const SECRET: &str = "$holdfast::Secret";
 
 #[cfg(test)]
 mod tests {
