@@ -27,7 +27,8 @@ use holdfast_seal::SymmetricKey;
 pub(crate) use self::saver::{CacheState, Job, Saver};
 use crate::{MirrorView, mirror::Secrets};
 
-/// What a service starts with.
+/// What a service starts with. Never with the cache where the cluster answers that the client may not
+/// read or reveal what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartPolicy {

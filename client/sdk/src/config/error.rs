@@ -61,6 +61,14 @@ pub enum ConfigError {
     /// The defaults in the code are no map of fields.
     #[error("the defaults cannot be read: {0}")]
     Defaults(String),
+    /// The cluster says that this client may not. A cache is no way around that.
+    #[error("the configuration under {prefix} may not be read: {why}")]
+    Denied {
+        /// The prefix.
+        prefix: String,
+        /// The cluster's words.
+        why: String,
+    },
     /// The cluster did not answer, or refused.
     #[error("the configuration under {prefix} could not be read: {why}")]
     Read {
@@ -83,9 +91,10 @@ pub struct FieldError {
 
 impl ConfigError {
     pub(super) fn read(prefix: &str, error: &ReadError) -> Self {
-        Self::Read {
-            prefix: prefix.to_owned(),
-            why: error.to_string(),
+        let (prefix, why) = (prefix.to_owned(), error.to_string());
+        match error {
+            ReadError::Denied { .. } => Self::Denied { prefix, why },
+            _ => Self::Read { prefix, why },
         }
     }
 }

@@ -288,6 +288,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
             .await
         {
             Ok(start) => return Ok(start),
+            Err(denied @ ConfigError::Denied { .. }) => return Err(denied),
             Err(error) => error,
         };
         match saved {

@@ -274,3 +274,20 @@ async fn two_processes_do_not_share_a_cache() {
     let second = open(&client, folder.path()).await.unwrap_err().to_string();
     assert!(second.contains("another process"), "{second}");
 }
+
+/// Whose rights were taken away does not get around that by what he had before.
+#[tokio::test]
+async fn a_denial_is_no_reason_to_start_with_the_cache() {
+    let mut cluster = Cluster::start(1);
+    let (client, folder) = kept(&mut cluster).await;
+    cluster.nodes.iter_mut().for_each(|node| node.restart());
+    cluster.shared.world().denies = true;
+    let denied = open(&client, folder.path()).await;
+    assert!(
+        matches!(denied, Err(ConfigError::Denied { .. })),
+        "{denied:?}"
+    );
+    cluster.shared.world().denies = false;
+    let config = open(&client, folder.path()).await.unwrap();
+    assert_eq!(config.load().name, "one");
+}

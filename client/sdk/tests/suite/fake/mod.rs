@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) reveals: Vec<(Bytes, u64, String)>,
     /// No secret is opened without one.
     pub(crate) wants_reason: bool,
+    /// No secret is opened at all.
+    pub(crate) denies: bool,
     pub(crate) epochs: Vec<v1::EpochStatus>,
     /// Versions that are not under the newest epoch; one less each time somebody looks.
     pub(crate) unwrapped: u64,
@@ -127,6 +129,7 @@ impl Cluster {
                 plaintexts: BTreeMap::new(),
                 reveals: Vec::new(),
                 wants_reason: false,
+                denies: false,
                 epochs: Vec::new(),
                 unwrapped: 0,
                 stalled: false,

@@ -65,6 +65,10 @@ impl v1::secrets_server::Secrets for Context {
         self.misbehave().await?;
         let header = self.header();
         let mut world = self.shared.world();
+        if world.denies {
+            let status = Status::permission_denied("no rule allows it");
+            return Err(refusal(status, "not_allowed"));
+        }
         if world.wants_reason && request.reason.is_empty() {
             let status = Status::failed_precondition("the policy wants a reason");
             return Err(refusal(status, "reason_required"));
