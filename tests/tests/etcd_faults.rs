@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdfast_tests::{
-    harness::{ClusterOptions, Network},
+    harness::{Cluster, ClusterOptions, Network},
     load::LoadOptions,
     scenario::{self, Scene},
 };
@@ -55,4 +55,39 @@ async fn all_nodes_killed_at_once_lose_nothing() {
         scene.kill_and_run_all(50).await
     })
     .await;
+}
+
+/// Clients that want no answer without a leader (`hasleader`, the default of some) are not turned away
+/// in the moment in which leadership is handed over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_a_leader_is_not_turned_away_while_it_is_handed_over() {
+    let options = ClusterOptions {
+        etcd: true,
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start_with(options).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    let endpoints = cluster.etcd().unwrap();
+    let options = endpoints.options().with_require_leader(true);
+    let urls = &endpoints.urls;
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let (urls, options) = (urls.clone(), options.clone());
+            tokio::spawn(async move {
+                let url = &urls[number % urls.len()];
+                let mut etcd = etcd_client::Client::connect([url], Some(options)).await?;
+                for round in 0..400 {
+                    etcd.put(format!("led/{number}"), round.to_string(), None)
+                        .await?;
+                }
+                Ok::<_, etcd_client::Error>(())
+            })
+        })
+        .collect();
+    while !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+        client.cluster().transfer_leader(None).await.unwrap();
+    }
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
 }

@@ -96,16 +96,14 @@ impl Door {
         if let Some(why) = host.fence.reason() {
             return Some(Status::new(Code::Unavailable, &*why));
         }
-        let leaderless = self.inner.front.leadership.borrow().leader.is_none();
-        if leaderless
-            && request
-                .headers()
-                .get(NEEDS_LEADER)
-                .is_some_and(|it| it == "true")
-        {
-            return Some(error::no_leader());
-        }
         None
+    }
+
+    /// Whether the caller wants no answer of a node that knows no leader, and this one knows none.
+    fn lacks_leader(&self, request: &http::Request<Body>) -> bool {
+        let wants = request.headers().get(NEEDS_LEADER);
+        wants.is_some_and(|it| it == "true")
+            && self.inner.front.leadership.borrow().leader.is_none()
     }
 }
 
@@ -166,6 +164,9 @@ where
             let answer = self.door.refuse(path, &caller, method, refusal);
             return Box::pin(std::future::ready(Ok(answer)));
         }
+        if self.door.lacks_leader(&request) {
+            return self.call_led(caller, method, request);
+        }
         let required = method.map_or(Required::Open, |method| METHODS[method].1);
         let permit = caller.permit_now(&self.door.inner.front.host);
         if permit.meets(required).is_err() {
@@ -184,6 +185,30 @@ where
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
+    /// Refused unless a leader is known in a moment: while leadership is handed over there is none.
+    fn call_led(
+        &mut self,
+        caller: Caller,
+        method: Option<usize>,
+        request: http::Request<Body>,
+    ) -> Answer<S> {
+        // The service that was asked whether it is ready is the one that is called.
+        let next = self.clone();
+        let mut guarded = std::mem::replace(self, next);
+        Box::pin(async move {
+            let mut leadership = guarded.door.inner.front.leadership.clone();
+            let known = leadership.wait_for(|now| now.leader.is_some());
+            let is_led = matches!(tokio::time::timeout(HANDED_OVER, known).await, Ok(Ok(_)));
+            if is_led {
+                return guarded.call(request).await;
+            }
+            let path = request.uri().path();
+            Ok(guarded
+                .door
+                .refuse(path, &caller, method, error::no_leader()))
+        })
+    }
+
     /// What the caller may not do as far as this node knows: refused once it is known to have the
     /// newest policy.
     fn call_doubted(
@@ -281,5 +306,7 @@ const KV: &str = "/etcdserverpb.KV/";
 pub(super) const NEEDS_LEADER: &str = "hasleader";
 const NOT_SERVED: &str = "this part of the etcd v3 API is not served here; the module documentation \
                           of the server's etcd front lists what is";
+/// Longer than a hand-over takes, far shorter than a client waits.
+const HANDED_OVER: Duration = Duration::from_millis(500);
 /// How long it may take to find out that this node has the newest policy, before it refuses.
 const CONFIRM: Duration = Duration::from_secs(2);
