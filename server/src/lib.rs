@@ -10,7 +10,7 @@
 //! * **Any node serves any request.** A write is proposed wherever it arrives and finds the leader
 //!   by itself; a linearizable read is a barrier and then a local read. What only the leader can do
 //!   (renew leases, change the membership) a follower asks of it.
-//! * **Everybody may do only what a rule allows** ([`access`]), on every method, range and event.
+//! * **Everybody may do only what a rule allows** (`access`), on every method, range and event.
 //! * **A refusal says whether something may have happened.** Every error passes through [`status`]:
 //!   a code, one sentence, and a reason that programs can match.
 //! * **No queue per watcher.** A watch, like a waiting lock, is a cursor over the changes of the
