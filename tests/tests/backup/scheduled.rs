@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use holdfast_tests::harness::{
-    Cluster, ClusterOptions,
+    Cluster, ClusterOptions, http,
     program::{kvctl, kvd},
     wait,
 };
@@ -151,7 +151,7 @@ async fn one_that_could_not_be_made_is_told_by_the_status_until_one_is() {
     let name = cluster.name(leader);
     let member = members.iter().find(|one| one["name"] == name).unwrap();
     assert!(member["backup_at"].is_string(), "{member}");
-    let metrics = get(cluster.http(leader), "/metrics").await;
+    let metrics = http::page(cluster.http(leader), "/metrics").await.unwrap();
     for metric in [
         "holdfast_backup_newest_timestamp_seconds",
         "holdfast_backups_total{result=\"made\"}",
@@ -161,15 +161,4 @@ async fn one_that_could_not_be_made_is_told_by_the_status_until_one_is() {
         let line = line.unwrap_or_else(|| panic!("there is no {metric}: {metrics}"));
         assert!(!line.ends_with(" 0"), "{line}");
     }
-}
-
-/// A page of a node's HTTP port.
-async fn get(address: &str, path: &str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.0\r\nHost: node\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.unwrap();
-    page
 }

@@ -104,34 +104,23 @@ impl Cache {
 
     /// Puts a file in the place of the one before, then the mark.
     pub(crate) fn save(&self, saved: &Saved) -> Result<(), CacheError> {
-        let new = self.path.with_extension("new");
-        let write = || {
-            let mut file = private_and_empty(&new)?;
-            self.write(&mut file, saved)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)?;
-            File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(|source| self.io("written", source))?;
+        replace(&self.path, |file| self.write(file, saved))
+            .map_err(|source| self.io("written", source))?;
         self.set_mark(saved.serial, saved.confirmed_at)
     }
 
-    /// Says that the newest file was current at a time. Not synced: a lost one makes the cache look
-    /// older, or is refused with it.
+    /// Says that the newest file was current at a time.
     pub(crate) fn set_mark(&self, serial: u64, at: SystemTime) -> Result<(), CacheError> {
         let mark = wire::Mark {
             serial,
             confirmed_at_ms: millis(at),
         };
-        let (path, new) = (self.mark_path(), self.path.with_extension("mark-new"));
-        let write = || {
-            let mut file = private_and_empty(&new)?;
-            let mut stream = self.sealer(&mut file, b"mark")?;
+        replace(&self.mark_path(), |file| {
+            let mut stream = self.sealer(file, b"mark")?;
             record(&mut stream, &mark)?;
-            stream.finish()?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(|source| self.io("marked", source))
+            stream.finish().map(drop)
+        })
+        .map_err(|source| self.io("marked", source))
     }
 
     fn mark(&self) -> Result<wire::Mark, CacheError> {
@@ -250,10 +239,17 @@ impl Cache {
     }
 }
 
-fn private_and_empty(path: &Path) -> io::Result<File> {
-    let file = create_private(path)?;
+/// Writes a new file and puts it in the place of the one before. Synced before it has its name, so that
+/// a loss of power leaves one of the two, whole.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push("-new");
+    let mut file = create_private(Path::new(&new))?;
     file.set_len(0)?;
-    Ok(file)
+    write(&mut file)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Four bytes of length, then the message.

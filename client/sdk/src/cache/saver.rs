@@ -46,7 +46,10 @@ pub(crate) struct Saver {
     pub(crate) client: Client,
     pub(crate) mirror: Mirror,
     pub(crate) jobs: watch::Receiver<Option<Job>>,
+    /// Of the newest file.
     pub(crate) serial: u64,
+    /// What the mark says.
+    pub(crate) marked_at: SystemTime,
     pub(crate) state: Arc<Mutex<CacheState>>,
     /// Whether what was kept is what the cluster has: nothing newer was rejected.
     pub(crate) is_current: Box<dyn Fn() -> bool + Send + Sync>,
@@ -54,27 +57,34 @@ pub(crate) struct Saver {
 
 impl Saver {
     pub(crate) async fn run(mut self) {
-        let mut ticks = tokio::time::interval(MARK);
+        let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Until something was saved the mark belongs to a file that may be refused.
-        let mut has_saved = false;
+        // Until something was saved, what is on disk may be refused, and is not to be marked.
+        let (mut has_saved, mut is_due) = (false, false);
         loop {
-            let done = tokio::select! {
+            tokio::select! {
                 changed = self.jobs.changed() => match changed {
-                    Ok(()) => {
-                        let done = self.save().await;
-                        has_saved |= done.is_ok();
-                        done
-                    }
+                    Ok(()) => is_due = true,
                     Err(_) => return,
                 },
-                _ = ticks.tick(), if has_saved && (self.is_current)() => self.mark().await,
+                _ = ticks.tick() => {}
+            }
+            let done = match is_due {
+                true => {
+                    let saved = self.save().await;
+                    is_due = saved.is_err();
+                    has_saved |= saved.is_ok();
+                    saved
+                }
+                false if has_saved && (self.is_current)() => self.mark().await,
+                false => continue,
             };
             let problem = done.err().map(|error| error.to_string());
-            if let Some(problem) = &problem {
+            let mut state = self.state.lock();
+            if let Some(problem) = problem.as_ref().filter(|_| state.problem != problem) {
                 tracing::warn!(problem, "the configuration is not kept on disk");
             }
-            self.state.lock().problem = problem;
+            state.problem = problem;
         }
     }
 
@@ -82,26 +92,37 @@ impl Saver {
         let Some(job) = self.jobs.borrow_and_update().clone() else {
             return Ok(());
         };
-        self.serial += 1;
-        let revision = job.view.revision();
+        let (serial, revision) = (self.serial + 1, job.view.revision());
+        let confirmed_at = self.confirmed_at().unwrap_or(SystemTime::UNIX_EPOCH);
         let saved = Saved {
-            serial: self.serial,
+            serial,
             secrets: (*job.secrets).clone(),
             view: job.view,
-            confirmed_at: self.confirmed_at().unwrap_or(SystemTime::UNIX_EPOCH),
+            confirmed_at,
             endpoints: self.client.endpoints(),
         };
         self.blocking(move |cache| cache.save(&saved)).await?;
+        // Only now: a mark that is ahead of the file would have it refused.
+        self.serial = serial;
+        self.marked_at = confirmed_at;
         self.state.lock().revision = revision;
         Ok(())
     }
 
-    async fn mark(&self) -> Result<(), CacheError> {
-        let (serial, at) = (self.serial, self.confirmed_at());
-        match at {
-            Some(at) => self.blocking(move |cache| cache.set_mark(serial, at)).await,
-            None => Ok(()),
+    /// Notes that what is on disk was current later than is noted there.
+    async fn mark(&mut self) -> Result<(), CacheError> {
+        let Some(at) = self.confirmed_at() else {
+            return Ok(());
+        };
+        let newer = at.duration_since(self.marked_at).unwrap_or_default();
+        if newer < LOOK / 2 {
+            return Ok(());
         }
+        let serial = self.serial;
+        self.blocking(move |cache| cache.set_mark(serial, at))
+            .await?;
+        self.marked_at = at;
+        Ok(())
     }
 
     fn confirmed_at(&self) -> Option<SystemTime> {
@@ -119,5 +140,5 @@ impl Saver {
     }
 }
 
-/// Between two marks.
-const MARK: Duration = Duration::from_secs(1);
+/// Between two looks at whether there is something to save again, or to mark.
+const LOOK: Duration = Duration::from_secs(1);

@@ -1,6 +1,12 @@
 //! Opening a configuration: for whom, with which defaults, checked by what, started with what.
 
-use std::{fmt, marker::PhantomData, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use holdfast_seal::SymmetricKey;
 use serde::{Serialize, de::DeserializeOwned};
@@ -193,6 +199,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             let current = Arc::clone(&shared);
             let saver = Saver {
                 serial: cache.newest(),
+                marked_at: SystemTime::UNIX_EPOCH,
                 cache,
                 client,
                 mirror: mirror.clone(),

@@ -291,3 +291,40 @@ async fn a_denial_is_no_reason_to_start_with_the_cache() {
     let config = open(&client, folder.path()).await.unwrap();
     assert_eq!(config.load().name, "one");
 }
+
+/// A save that fails is told and tried again, and what was saved before is still of use.
+#[tokio::test]
+async fn a_save_that_fails_leaves_the_one_before_and_is_made_up_for() {
+    let mut cluster = Cluster::start(1);
+    let (client, folder) = kept(&mut cluster).await;
+    cluster.nodes.iter_mut().for_each(|node| node.restart());
+    let config = open(&client, folder.path()).await.unwrap();
+    until("it is kept", async || config.status().cached > 0).await;
+    // Whatever is to be written first cannot be.
+    let cache = file(folder.path(), "cache").unwrap();
+    let blocked = cache.with_extension("cache-new");
+    fs::create_dir(&blocked).unwrap();
+    let last = client.put("shop/name", "two").await.unwrap().revision;
+    until("it is told", async || {
+        config.status().cache_problem.is_some()
+    })
+    .await;
+    assert!(config.status().cached < last.get());
+    drop(config);
+    cluster.nodes.iter_mut().for_each(|node| node.kill());
+    let config = open(&client, folder.path()).await.unwrap();
+    assert_eq!(config.load().name, "one");
+
+    cluster.nodes.iter_mut().for_each(|node| node.restart());
+    until("it is taken", async || config.load().name == "two").await;
+    until("it is told again", async || {
+        config.status().cache_problem.is_some()
+    })
+    .await;
+    fs::remove_dir(&blocked).unwrap();
+    until("it is made up for", async || {
+        config.status().cached == last.get()
+    })
+    .await;
+    assert_eq!(config.status().cache_problem, None);
+}
