@@ -16,27 +16,12 @@ use holdfast_tests::{
     harness::{
         Cluster, ClusterOptions, Network,
         fabric::{End, Link},
-        program::{kvctl, kvctl_with_input, run},
+        program::{asked, kvctl, kvctl_with_input, run},
         wait,
     },
 };
 use serde_json::Value;
 use tokio::process::Command;
-
-async fn cluster_of(nodes: usize) -> Cluster {
-    let options = ClusterOptions {
-        nodes,
-        ..ClusterOptions::default()
-    };
-    Cluster::start_with(options).await.unwrap()
-}
-
-/// `kvctl -o json …`, which must succeed.
-async fn asked(context: &Path, arguments: &[&str]) -> Value {
-    kvctl(context, &[&["-o", "json"], arguments].concat())
-        .await
-        .json()
-}
 
 async fn done(context: &Path, arguments: &[&str]) -> String {
     kvctl(context, arguments).await.success()
@@ -60,7 +45,7 @@ async fn client(context: &Path) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_may_do_what_its_role_says_and_is_told_in_words_what_it_may_not() {
-    let cluster = cluster_of(1).await;
+    let cluster = Cluster::of(1).await.unwrap();
     let admin = cluster.context_file();
     done(&admin, &["put", "shop/a", "1"]).await;
     done(&admin, &["put", "bank/a", "1"]).await;
@@ -117,7 +102,7 @@ async fn a_service_may_do_what_its_role_says_and_is_told_in_words_what_it_may_no
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn can_explains_what_would_be_decided() {
-    let cluster = cluster_of(1).await;
+    let cluster = Cluster::of(1).await.unwrap();
     let admin = cluster.context_file();
     let rules = [
         "--allow",
@@ -153,7 +138,7 @@ async fn can_explains_what_would_be_decided() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_taken_away_is_gone_on_every_node_and_on_what_is_open() {
-    let mut cluster = cluster_of(3).await;
+    let mut cluster = Cluster::of(3).await.unwrap();
     let admin = cluster.context_file();
     done(&admin, &["put", "shop/a", "1"]).await;
     done(&admin, &["role", "set", "shop", "--allow", "read:shop/"]).await;
@@ -279,7 +264,7 @@ async fn who_does_not_know_the_newest_policy_refuses_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_administrator_reveals_nothing_and_the_last_one_stays() {
-    let cluster = cluster_of(1).await;
+    let cluster = Cluster::of(1).await.unwrap();
     let admin = cluster.context_file();
     escrow::prove(&admin, &cluster.folder().join("shares"))
         .await

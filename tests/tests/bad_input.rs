@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Duration};
 
 use holdfast_client::{Client, Context, Role, WriteError, limits};
 use holdfast_tests::harness::{
-    Cluster, ClusterOptions, Process, binaries,
+    Cluster, Process, binaries,
     cluster::succeed,
     ports,
     program::{Ran, kvctl, kvd},
@@ -15,14 +15,6 @@ use holdfast_tests::harness::{
 };
 
 /// A cluster of one node: enough for what is refused.
-async fn one_node() -> Cluster {
-    let options = ClusterOptions {
-        nodes: 1,
-        ..ClusterOptions::default()
-    };
-    Cluster::start_with(options).await.unwrap()
-}
-
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -71,7 +63,7 @@ async fn wrong_usage_is_exit_code_2_with_what_would_be_right() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_cannot_be_are_refused_in_words() {
-    let cluster = one_node().await;
+    let cluster = Cluster::of(1).await.unwrap();
     let context = cluster.context_file();
     kvctl(&context, &["get", "no/such/key"])
         .await
@@ -123,7 +115,7 @@ async fn requests_that_cannot_be_are_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contexts_that_do_not_fit_are_told_apart() {
-    let mut cluster = one_node().await;
+    let mut cluster = Cluster::of(1).await.unwrap();
     let context = cluster.context_file();
     let folder = context.parent().unwrap().to_path_buf();
     let original = fs::read_to_string(&context).unwrap();
@@ -171,7 +163,7 @@ async fn contexts_that_do_not_fit_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_work_once_in_time_and_for_the_named_node() {
-    let cluster = one_node().await;
+    let cluster = Cluster::of(1).await.unwrap();
     let client = cluster.client().await.unwrap();
     let tokens = client.cluster();
     let dir = |name: &str| cluster.folder().join(name);
@@ -256,7 +248,7 @@ async fn token_of_another_cluster(cluster: &Cluster) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn folders_that_are_not_this_nodes_are_left_alone() {
-    let mut cluster = one_node().await;
+    let mut cluster = Cluster::of(1).await.unwrap();
     let dir = cluster.dir(0).to_path_buf();
     refuses_to_run(&dir).await.fails(1, &["in use"]);
     kvd(&["init", "--dir", text(&dir)]).await.fails(1, &["n1"]);
@@ -307,7 +299,7 @@ async fn folders_that_are_not_this_nodes_are_left_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_is_taken_is_named() {
-    let cluster = one_node().await;
+    let cluster = Cluster::of(1).await.unwrap();
     let second = cluster.folder().join("second");
     let listen = cluster.address(0).to_owned();
     kvd(&["init", "--dir", text(&second), "--listen", &listen])
@@ -318,7 +310,7 @@ async fn a_port_that_is_taken_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_of_a_newer_format_and_half_files_are_named() {
-    let mut cluster = one_node().await;
+    let mut cluster = Cluster::of(1).await.unwrap();
     let client = cluster.client().await.unwrap();
     client.put("k", "v").await.unwrap();
     cluster.stop(0).unwrap();

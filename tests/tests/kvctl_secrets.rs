@@ -12,27 +12,12 @@ use holdfast_client::{MirrorOptions, MirrorReveal};
 use holdfast_tests::{
     escrow,
     harness::{
-        Cluster, ClusterOptions,
-        program::{kvctl, kvctl_with_input},
+        Cluster,
+        program::{asked, kvctl, kvctl_with_input},
         wait,
     },
 };
-use serde_json::{Value, json};
-
-async fn cluster_of(nodes: usize) -> Cluster {
-    let options = ClusterOptions {
-        nodes,
-        ..ClusterOptions::default()
-    };
-    Cluster::start_with(options).await.unwrap()
-}
-
-/// `kvctl -o json …`, which must succeed.
-async fn asked(context: &Path, arguments: &[&str]) -> Value {
-    kvctl(context, &[&["-o", "json"], arguments].concat())
-        .await
-        .json()
-}
+use serde_json::json;
 
 /// `kvctl secret put KEY -`.
 async fn put(context: &Path, key: &str, secret: &str) {
@@ -75,7 +60,7 @@ async fn verify_recovery(cluster: &Cluster, files: &[PathBuf]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_taken_before_the_shares_were_shown_to_work() {
-    let cluster = cluster_of(1).await;
+    let cluster = Cluster::of(1).await.unwrap();
     let context = cluster.context_file();
     let refused = kvctl_with_input(&context, &["secret", "put", "s/a", "-"], b"hunter2").await;
     assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
@@ -102,7 +87,7 @@ async fn no_secret_is_taken_before_the_shares_were_shown_to_work() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_put_opened_compared_listed_and_destroyed() {
-    let cluster = cluster_of(3).await;
+    let cluster = Cluster::of(3).await.unwrap();
     let context = cluster.context_file();
     let shares = init_recovery(&cluster).await;
     verify_recovery(&cluster, &shares[..2]).await;
@@ -167,7 +152,7 @@ async fn secrets_are_put_opened_compared_listed_and_destroyed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_reaches_every_version_and_all_open_after_a_failover() {
-    let mut cluster = cluster_of(3).await;
+    let mut cluster = Cluster::of(3).await.unwrap();
     let context = cluster.context_file();
     let shares = init_recovery(&cluster).await;
     verify_recovery(&cluster, &shares[..2]).await;
@@ -209,7 +194,7 @@ async fn a_rotation_reaches_every_version_and_all_open_after_a_failover() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_keeps_secrets_while_every_server_is_gone() {
-    let mut cluster = cluster_of(1).await;
+    let mut cluster = Cluster::of(1).await.unwrap();
     let context = cluster.context_file();
     let shares = init_recovery(&cluster).await;
     verify_recovery(&cluster, &shares[..2]).await;

@@ -6,6 +6,7 @@ use std::{path::Path, time::Duration};
 
 use holdfast_client::{Client, Context, NodeId, Role};
 use holdfast_tests::{
+    escrow,
     harness::{
         Cluster, ClusterOptions,
         program::{kvctl, kvctl_with_input},
@@ -175,7 +176,7 @@ async fn a_removal_is_reported_and_asking_again_reports_the_same() {
     let name = cluster.name(last).to_owned();
     let id = cluster.id(&client, last).await.unwrap();
     client.put("a", "1").await.unwrap();
-    escrow(&context, cluster.folder().path()).await;
+    all_hold_keys(&context, cluster.folder().path()).await;
     put_secret(&context, "db/password", "one").await;
     put_secret(&context, "db/other", "two").await;
     let own = holders(&context).await;
@@ -234,7 +235,7 @@ async fn a_removal_whose_leader_is_killed_in_the_middle_is_ended_by_the_next() {
     let mut cluster = Cluster::start().await.unwrap();
     let client = cluster.client().await.unwrap();
     let context = cluster.context_file();
-    escrow(&context, cluster.folder().path()).await;
+    all_hold_keys(&context, cluster.folder().path()).await;
     put_secret(&context, "db/kept", "one").await;
     put_secret(&context, "db/shredded", "two").await;
     for attempt in 1..=ATTEMPTS {
@@ -330,17 +331,10 @@ async fn lead_other_than(cluster: &Cluster, client: &Client, goes: usize) -> usi
 const ATTEMPTS: usize = 6;
 
 /// Makes the recovery shares and shows that they work, so that secrets are taken.
-async fn escrow(context: &Path, folder: &Path) {
-    let out = folder.join("shares");
-    let shares = ["--shares", "2", "--threshold", "2", "--out"];
-    let init = [&["-o", "json", "keyring", "init-recovery"], &shares[..]].concat();
-    let made: serde_json::Value = kvctl(context, &[&init[..], &[out.to_str().unwrap()]].concat())
+async fn all_hold_keys(context: &Path, folder: &Path) {
+    escrow::prove(context, &folder.join("shares"))
         .await
-        .json();
-    let files = made["files"].as_array().unwrap();
-    let mut verify = vec!["keyring", "verify-recovery", "--share"];
-    verify.extend(files.iter().map(|file| file.as_str().unwrap()));
-    kvctl(context, &verify).await.success();
+        .unwrap();
     // Each node tells its key by itself, and is given the epoch then.
     wait::until(
         "three nodes to hold it",

@@ -7,17 +7,9 @@ use std::time::{Duration, Instant};
 use holdfast_client::{
     KeyRange, LockError, LockOptions, Origin, PutOptions, Revision, Status, WatchItem, WatchOptions,
 };
-use holdfast_tests::harness::{Cluster, ClusterOptions, wait};
+use holdfast_tests::harness::{Cluster, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-async fn one_node() -> Cluster {
-    let options = ClusterOptions {
-        nodes: 1,
-        ..ClusterOptions::default()
-    };
-    Cluster::start_with(options).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_from_a_compacted_revision_is_given_a_snapshot_and_goes_on() {
@@ -133,7 +125,7 @@ async fn a_lease_outlives_its_leader_and_ends_with_its_client() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_whose_servers_are_gone_is_lost_in_time() {
-    let mut cluster = one_node().await;
+    let mut cluster = Cluster::of(1).await.unwrap();
     let client = cluster.client().await.unwrap();
     let ttl = Duration::from_secs(2);
     let options = || LockOptions {

@@ -97,6 +97,15 @@ impl Cluster {
         Self::start_with(ClusterOptions::default()).await
     }
 
+    /// So many nodes on loopback.
+    pub async fn of(nodes: usize) -> anyhow::Result<Self> {
+        Self::start_with(ClusterOptions {
+            nodes,
+            ..ClusterOptions::default()
+        })
+        .await
+    }
+
     /// Three nodes on loopback, on another file system.
     pub async fn start_in(parent: PathBuf) -> anyhow::Result<Self> {
         Self::start_with(ClusterOptions {

@@ -62,6 +62,13 @@ pub async fn kvctl(context: &Path, arguments: &[&str]) -> Ran {
     .await
 }
 
+/// `kvctl -o json …`, which must succeed.
+pub async fn asked(context: &Path, arguments: &[&str]) -> serde_json::Value {
+    kvctl(context, &[&["-o", "json"], arguments].concat())
+        .await
+        .json()
+}
+
 /// Runs `kvctl` with a context, and something on its standard input.
 pub async fn kvctl_with_input(context: &Path, arguments: &[&str], input: &[u8]) -> Ran {
     let folder = tempfile::tempdir().expect("a folder for the input");

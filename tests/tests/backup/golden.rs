@@ -11,7 +11,7 @@ use std::{
 
 use holdfast_tests::harness::{Cluster, ClusterOptions, program::kvctl, wait};
 
-use super::{PATIENCE, asked, escrow, gathered, put_secret, text};
+use super::{PATIENCE, asked, gathered, proven, put_secret, text};
 
 const FILE: &str = "golden.backup";
 const SHARES: &str = "shares.txt";
@@ -35,7 +35,7 @@ async fn write_a_golden_backup() {
     let target = golden().join(env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(&target).unwrap();
     let cluster = of_one().await;
-    let shares = escrow(&cluster).await;
+    let shares = proven(&cluster).await;
     let context = cluster.context_file();
     for value in ["first", "second"] {
         asked(&context, &["put", "app/mode", value]).await;

@@ -13,23 +13,15 @@ use std::{
 };
 
 use holdfast_tests::{
-    escrow as revealing,
+    escrow,
     harness::{
         Cluster,
-        program::{kvctl, kvctl_with_input},
+        program::{asked, kvctl_with_input},
     },
 };
-use serde_json::Value;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-/// `kvctl -o json …`, which must succeed.
-async fn asked(context: &Path, arguments: &[&str]) -> Value {
-    kvctl(context, &[&["-o", "json"], arguments].concat())
-        .await
-        .json()
 }
 
 async fn put_secret(context: &Path, key: &str, secret: &str) {
@@ -39,18 +31,9 @@ async fn put_secret(context: &Path, key: &str, secret: &str) {
 }
 
 /// Makes a recovery key of 3 shares, any 2 of which are enough, and shows that they work.
-async fn escrow(cluster: &Cluster) -> Vec<PathBuf> {
-    let (context, out) = (cluster.context_file(), cluster.folder().join("shares"));
-    revealing::reveal(&context).await;
-    let init = ["keyring", "init-recovery", "--shares", "3"];
-    let init = [&init[..], &["--threshold", "2", "--out", text(&out)]].concat();
-    let made = asked(&context, &init).await;
-    let files = made["files"].as_array().unwrap().iter();
-    let files: Vec<PathBuf> = files.map(|file| file.as_str().unwrap().into()).collect();
-    let verify = ["keyring", "verify-recovery", "--share"];
-    let verify = [&verify[..], &[text(&files[0]), text(&files[1])]].concat();
-    kvctl(&context, &verify).await.success();
-    files
+async fn proven(cluster: &Cluster) -> Vec<PathBuf> {
+    let out = cluster.folder().join("shares");
+    escrow::prove(&cluster.context_file(), &out).await.unwrap()
 }
 
 /// Some of the shares in one file, as `--shares-file` takes them.

@@ -19,7 +19,7 @@ use holdfast_tests::harness::{
     wait,
 };
 
-use super::{PATIENCE, asked, escrow, gathered, put_secret, text};
+use super::{PATIENCE, asked, gathered, proven, put_secret, text};
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -47,7 +47,7 @@ struct Kept {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blank_hosts_get_everything_back_from_a_backup_and_enough_shares() {
     let mut cluster = Cluster::start().await.unwrap();
-    let shares = escrow(&cluster).await;
+    let shares = proven(&cluster).await;
     let (remembered, backup) = live(&cluster).await;
     let kept = keep(&mut cluster, backup);
     cluster.lose_everything().unwrap();
@@ -341,7 +341,7 @@ async fn the_key_of_one_surviving_node_is_enough_and_a_passphrase_keeps_the_new_
         ..ClusterOptions::default()
     };
     let mut cluster = Cluster::start_with(options).await.unwrap();
-    escrow(&cluster).await;
+    proven(&cluster).await;
     let context = cluster.context_file();
     put_secret(&context, "app/password", SECRET).await;
     let backup = cluster.folder().join("taken.backup");
