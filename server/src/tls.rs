@@ -14,6 +14,7 @@
 pub mod dial;
 pub mod listen;
 mod own;
+mod signature;
 pub mod trust;
 pub mod verify;
 

@@ -17,13 +17,12 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
     },
-    crypto::verify_tls13_signature,
     server::ParsedCertificate,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Trust, provider};
+use super::{Trust, provider, signature};
 use crate::identity::{CaPin, Identity};
 
 /// Whom a dialler takes for the one that was meant.
@@ -186,7 +185,7 @@ impl<C: Check> ServerCertVerifier for Verifier<C> {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
+        signature::not_spoken()
     }
 
     fn verify_tls13_signature(
@@ -195,14 +194,11 @@ impl<C: Check> ServerCertVerifier for Verifier<C> {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        signature::verify(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        signature::schemes()
     }
 }
 

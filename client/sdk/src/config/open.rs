@@ -176,7 +176,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             client: &client,
             recipe: &recipe,
             options,
-            cache: cache.as_deref(),
+            cache: cache.as_ref(),
         };
         let Start {
             mirror,
@@ -261,7 +261,7 @@ struct Opening<'a, T> {
     client: &'a Client,
     recipe: &'a Recipe<T>,
     options: MirrorOptions,
-    cache: Option<&'a Cache>,
+    cache: Option<&'a Arc<Cache>>,
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
@@ -269,7 +269,10 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
         let Some(cache) = self.cache else {
             return self.with_server(self.client.timeout()).await;
         };
-        let saved = cache.load();
+        let loaded = Arc::clone(cache);
+        let saved = tokio::task::spawn_blocking(move || loaded.load()).await;
+        // Only a runtime that ends drops the work.
+        let saved = saved.unwrap_or(Err(CacheError::Missing));
         if let Ok(saved) = &saved {
             // Servers that came since the context was written.
             self.client.nodes().remember(&saved.endpoints);
