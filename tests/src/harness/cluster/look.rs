@@ -95,6 +95,8 @@ impl Cluster {
     /// cluster under load can be.
     pub async fn wait_until_whole_but_busy(&self, client: &Client) -> anyhow::Result<()> {
         wait::until("all nodes to keep up", SETTLE, || async {
+            // A list of members from a node that lags may have made the client forget one that joined.
+            client.cluster().member_list().await.ok();
             let statuses = self.statuses(client).await;
             let keeps_up = statuses.len() == self.len()
                 && statuses.iter().all(|(_, status)| {
