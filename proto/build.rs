@@ -4,7 +4,7 @@ use std::{env, error::Error, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     "holdfast/v1/types.proto",
     "holdfast/v1/kv.proto",
     "holdfast/v1/watch.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 17] = [
     "holdfast/v1/secrets.proto",
     "holdfast/v1/audit.proto",
     "holdfast/v1/access.proto",
+    "holdfast/v1/fleet.proto",
     "holdfast/log/v1/record.proto",
     "holdfast/log/v1/raft.proto",
     "holdfast/log/v1/state.proto",

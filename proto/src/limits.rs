@@ -90,3 +90,31 @@ pub const RETENTION_AGE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 pub const RETENTION_BYTES: u64 = 1024 * 1024;
 /// The history of a deleted key is kept at least this long, milliseconds, unless nothing is to be kept.
 pub const DELETED_KEY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Most reports of the fleet. Then the one that was not heard for longest makes room, if it is stale.
+pub const FLEET_REPORTS: usize = 10_000;
+/// Most reports of one identity, whatever instances and subjects they are of.
+pub const FLEET_REPORTS_OF_ONE: usize = 4_000;
+/// All reports together, bytes.
+pub const FLEET_BYTES: u64 = 8 * 1024 * 1024;
+/// One report, encoded bytes.
+pub const FLEET_REPORT_BYTES: usize = 16 * 1024;
+/// Names in a report: of instances, sets, nodes, roles, programs, bytes.
+pub const FLEET_NAME_BYTES: usize = 128;
+/// What a report says in words, and the name of a file in it, bytes.
+pub const FLEET_DETAIL_BYTES: usize = 512;
+/// Files and hooks of one report.
+pub const FLEET_ITEMS: usize = 64;
+/// Roles of one report.
+pub const FLEET_ROLES: usize = 16;
+/// Most reports of one request.
+pub const FLEET_REQUEST_REPORTS: usize = 100;
+/// Most reports of one command, into which a node gathers what its clients send.
+pub const FLEET_COMMAND_REPORTS: usize = 1_000;
+/// Who runs repeats its reports this often, milliseconds …
+pub const FLEET_REPEAT_MS: u64 = 60 * 1_000;
+/// … and who was not heard for this long is stale.
+pub const FLEET_STALE_MS: u64 = 3 * 60 * 1_000;
+/// Reports are forgotten so long after the last word, milliseconds of cluster time.
+pub const FLEET_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// Longest life of an emergency override, milliseconds.
+pub const OVERRIDE_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;

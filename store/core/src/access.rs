@@ -149,6 +149,18 @@ impl Access {
             .collect()
     }
 
+    /// Who may change the policy and has a certificate to come in with.
+    pub fn administrators(&self) -> Vec<Arc<str>> {
+        let identities = self.grants().into_iter().map(|(identity, _)| identity);
+        let may = |identity: &Arc<str>| {
+            let rights = self.rights(identity);
+            rights.allow(Capability::AdminPolicy, Target::Cluster)
+        };
+        identities
+            .filter(|identity| !is_local(identity) && may(identity))
+            .collect()
+    }
+
     /// Whether grants are as a cluster begins with them.
     fn is_founding(&self) -> bool {
         self.grants.is_empty()

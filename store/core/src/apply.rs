@@ -81,6 +81,7 @@ pub fn apply(state: &mut State, context: Context, command: Command) -> Outcome {
         work.settle();
         state.sessions.forget_idle(state.clock.steady_ms);
         state.tokens.forget_expired(state.clock.now);
+        state.fleet.forget_old(state.clock.now);
     }
     Outcome {
         reply,
@@ -90,7 +91,7 @@ pub fn apply(state: &mut State, context: Context, command: Command) -> Outcome {
     }
 }
 
-/// Old history, idle sessions and expired tokens are looked for this often, ms of cluster time.
+/// Old history, idle sessions, expired tokens and old reports are looked for this often, ms of cluster time.
 const SWEEP_EVERY_MS: u64 = 60_000;
 
 fn answer(state: &mut State, context: Context, command: Command, work: &mut Work) -> Reply {
@@ -279,6 +280,14 @@ fn perform(
             state.anchors.add(member, sequence, hash, now)?;
             Ok(ReplyBody::Done)
         }
+        Body::FleetReports(reports) => {
+            let refused = state.fleet.take(reports, now, &state.limits);
+            Ok(ReplyBody::FleetTaken { refused })
+        }
+        Body::FleetForget(keys) => Ok(ReplyBody::Delete(DeleteResult {
+            deleted: state.fleet.forget(&keys),
+            previous: Vec::new(),
+        })),
         Body::Tick => Ok(ReplyBody::Done),
         body => keyring::perform(state, &stamp, body, work),
     }

@@ -18,6 +18,7 @@ use crate::{
     audit::AnchorHash,
     authority::{AuthorityBegin, AuthorityTaken, AuthorityWanted},
     entry::VersionId,
+    fleet::{Report, ReportKey},
     keyring::{EpochBegin, EpochWrap, NodeKey, RecoverySet},
     lease::Expiry,
     member::Role,
@@ -175,6 +176,10 @@ pub enum Body {
         /// Of one version; `None`: all, and the key with them.
         revision: Option<Revision>,
     },
+    /// What clients say they run, each with its identity. Changes no revision.
+    FleetReports(Vec<(Arc<str>, Report)>),
+    /// Reports that are to be forgotten. Changes no revision.
+    FleetForget(Vec<ReportKey>),
     /// Moves cluster time on.
     Tick,
 }

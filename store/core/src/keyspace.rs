@@ -323,6 +323,22 @@ impl Keyspace {
             .flatten()
     }
 
+    /// The revision of the newest deletion among keys of a range that are gone, as far as is known.
+    pub(crate) fn last_deletion(&self, range: &KeyRange) -> u64 {
+        let totals = range
+            .bounds()
+            .map(|bounds| self.totals.range::<_, [u8]>(bounds));
+        let gone = totals
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| !self.current.contains_key(*key));
+        let deleted = gone.map(|(key, totals)| {
+            let known = self.newest_older(key);
+            known.map_or(totals.forgotten, |(id, _)| id.revision.get())
+        });
+        deleted.max().unwrap_or(0)
+    }
+
     /// The totals of a range's keys, by key.
     pub(crate) fn totals_range(&self, range: &KeyRange) -> impl Iterator<Item = &Totals> {
         let totals = range

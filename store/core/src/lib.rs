@@ -20,7 +20,7 @@
 //! answered; `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older
 //! versions; [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches;
 //! `session` applies requests once; [`access`] says who may do what; [`audit`] holds the heads of
-//! the nodes' audit logs; [`lease`], [`lock`], [`member`], [`authority`] and [`token`] are what
+//! the nodes' audit logs; [`fleet`] what clients say they run; [`lease`], [`lock`], [`member`], [`authority`] and [`token`] are what
 //! their names say; [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and
 //! back; [`hash`] sums it up.
 //!
@@ -36,6 +36,7 @@ pub mod command;
 mod commit;
 mod compare;
 pub mod entry;
+pub mod fleet;
 pub mod hash;
 pub mod history;
 pub mod keyring;
@@ -63,6 +64,7 @@ pub use audit::{Anchor, AnchorHash};
 pub use authority::{Authority, AuthorityBegin, AuthorityTaken, AuthorityWanted, Cause};
 pub use command::{Body, Command, CommandError, Delete, Expected, Founding, Put};
 pub use entry::{Entry, Found, Located, Retired, VersionId, VersionMeta};
+pub use fleet::{Fleet, Report, ReportKey, Reported};
 pub use hash::{Digest, StateHash};
 pub use history::{Difference, OlderChanges, OlderEvent};
 pub use keyring::{

@@ -23,6 +23,12 @@ pub struct Limits {
     pub session_answer_bytes: u64,
     /// Kept answers of all sessions, bytes.
     pub answer_bytes: u64,
+    /// Reports of the fleet.
+    pub fleet_reports: u64,
+    /// Reports of one identity.
+    pub fleet_of_one: u64,
+    /// All reports together, bytes.
+    pub fleet_bytes: u64,
 }
 
 impl Default for Limits {
@@ -37,6 +43,9 @@ impl Default for Limits {
             session_window: limits::SESSION_WINDOW as u64,
             session_answer_bytes: limits::SESSION_ANSWER_BYTES,
             answer_bytes: limits::ANSWER_BYTES,
+            fleet_reports: limits::FLEET_REPORTS as u64,
+            fleet_of_one: limits::FLEET_REPORTS_OF_ONE as u64,
+            fleet_bytes: limits::FLEET_BYTES,
         }
     }
 }

@@ -49,6 +49,11 @@ pub enum ReplyBody {
         /// What it is to become.
         role: Role,
     },
+    /// The reports were taken.
+    FleetTaken {
+        /// But for these, by their place in the command: there was no room.
+        refused: Vec<u32>,
+    },
     /// Nothing was changed.
     Refused(Refusal),
 }

@@ -28,7 +28,10 @@ use crate::{
     retention::Policy,
     session::Session,
     token::{Token, TokenDigest},
-    wire::command::{anchor_to_wire, parse_anchor, parse_grant, parse_identity},
+    wire::{
+        command::{anchor_to_wire, parse_anchor, parse_grant, parse_identity},
+        fleet::parse_entry,
+    },
 };
 
 /// Why rows are not a state. The archive is damaged or of a newer version: use another.
@@ -141,6 +144,7 @@ impl State {
             .chain(self.access.role_rows().map(Row::Role))
             .chain(self.access.grant_rows().map(Row::Grant))
             .chain(self.access.identity_rows().map(Row::Identity))
+            .chain(self.fleet.rows().map(Row::Fleet))
             .map(row)
     }
 
@@ -271,6 +275,10 @@ impl State {
                 let known = Known::from_wire(&row);
                 self.access
                     .insert_identity(parse_identity(row.identity)?, known);
+            }
+            Row::Fleet(row) => {
+                let (identity, reported) = parse_entry(row)?;
+                self.fleet.restore(identity, reported);
             }
             Row::Authority(row) => self.authorities.set(Authority::from_row(&row)),
             Row::AuditAnchor(row) => {

@@ -12,6 +12,7 @@ use crate::{
     authority::Authorities,
     clock::Clock,
     entry::Entry,
+    fleet::Fleet,
     hash::{RollingHash, RowBuffer, StateHash},
     keyring::Keyring,
     keyspace::Keyspace,
@@ -46,6 +47,7 @@ pub struct State {
     pub(crate) anchors: Anchors,
     pub(crate) keyring: Keyring,
     pub(crate) access: Access,
+    pub(crate) fleet: Fleet,
     /// Beside the state: what nodes need not agree on.
     pub(crate) recent: Recent,
     pub(crate) authors: Authors,
@@ -75,6 +77,7 @@ impl State {
             anchors: Anchors::default(),
             keyring: Keyring::default(),
             access: Access::default(),
+            fleet: Fleet::default(),
             recent: Recent::starting_at(1),
             authors: Authors::default(),
         }
@@ -130,6 +133,7 @@ impl State {
             .join(self.anchors.hash)
             .join(self.keyring.hash)
             .join(self.access.hash)
+            .join(self.fleet.hash)
             .finish()
     }
 
@@ -144,6 +148,16 @@ impl State {
         range: &KeyRange,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> + use<'a> {
         self.keys.range(range)
+    }
+
+    /// The revision of the last change in a range, deletions counted, as far as is known; 0: none.
+    pub fn last_change(&self, range: &KeyRange) -> u64 {
+        let current = self
+            .keys
+            .range(range)
+            .map(|(_, entry)| entry.modified.get());
+        let deleted = self.keys.last_deletion(range);
+        current.max().unwrap_or(0).max(deleted)
     }
 
     /// How many keys a range holds. O(1) for all keys, else O(n) in the range.

@@ -29,6 +29,10 @@ pub struct Usage {
     pub recent_revisions: u64,
     /// Replaced values in the window for watches, bytes.
     pub recent_bytes: u64,
+    /// Reports of the fleet.
+    pub fleet_reports: u64,
+    /// All of them, bytes.
+    pub fleet_bytes: u64,
 }
 
 impl State {
@@ -47,6 +51,8 @@ impl State {
             retention_prefixes: self.policies.all.len() as u64,
             recent_revisions: self.recent.len() as u64,
             recent_bytes: self.recent.bytes as u64,
+            fleet_reports: self.fleet.len() as u64,
+            fleet_bytes: self.fleet.bytes(),
         }
     }
 

@@ -17,6 +17,7 @@ impl Reply {
             ReplyBody::Transact(result) => transaction_bytes(result),
             ReplyBody::Put(result) => founds_bytes(result.previous.as_slice(), false),
             ReplyBody::Delete(result) => founds_bytes(&result.previous, false),
+            ReplyBody::FleetTaken { refused } => (refused.len() * 4) as u64,
             ReplyBody::Refused(refusal) => {
                 let key = refusal.key.as_ref().map_or(0, |key| key.as_bytes().len());
                 (refusal.message.len() + key + refusal.limit.len()) as u64
@@ -40,6 +41,11 @@ impl Reply {
             }
             ReplyBody::Admitted { id, role } => row.number(6).number(id.0).number(role.number()),
             ReplyBody::Refused(refusal) => refusal_row(row.number(7), refusal),
+            ReplyBody::FleetTaken { refused } => {
+                let row = row.number(8).number(refused.len() as u64);
+                let places = refused.iter();
+                places.fold(row, |row, place| row.number(u64::from(*place)))
+            }
         }
     }
 }

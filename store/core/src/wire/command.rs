@@ -19,6 +19,7 @@ use crate::{
     member::Role,
     retention::Retention,
     token::TokenDigest,
+    wire::fleet,
 };
 
 impl TryFrom<wire::Command> for Command {
@@ -153,6 +154,8 @@ fn parse_body(body: Wire) -> Result<Body, CommandError> {
                 hash,
             }
         }
+        Wire::FleetReports(reports) => Body::FleetReports(fleet::parse_reports(reports)?),
+        Wire::FleetForget(forget) => Body::FleetForget(fleet::parse_keys(forget)?),
         Wire::Tick(wire::Tick {}) => Body::Tick,
         Wire::NodeKeySet(set) => Body::NodeKeySet {
             member: NodeId(set.member),
@@ -479,6 +482,8 @@ fn body_to_wire(body: Body) -> Wire {
             key: key.to_bytes(),
             revision: revision.map_or(0, Revision::get),
         }),
+        Body::FleetReports(reports) => Wire::FleetReports(fleet::reports_to_wire(reports)),
+        Body::FleetForget(keys) => Wire::FleetForget(fleet::keys_to_wire(keys)),
         Body::Tick => Wire::Tick(wire::Tick {}),
     }
 }

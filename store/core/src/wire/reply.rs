@@ -36,6 +36,7 @@ impl Reply {
                 id: id.0,
                 role: role.to_wire().into(),
             }),
+            ReplyBody::FleetTaken { refused } => Wire::FleetTaken(wire::FleetTaken { refused }),
             ReplyBody::Refused(refusal) => Wire::Refusal(refusal.into()),
         };
         wire::Reply {
@@ -63,6 +64,9 @@ impl Reply {
                 id: NodeId(admitted.id),
                 role: Role::from_wire(admitted.role())
                     .ok_or(CommandError::Missing("the reply names no role"))?,
+            },
+            Wire::FleetTaken(taken) => ReplyBody::FleetTaken {
+                refused: taken.refused,
             },
             Wire::Refusal(refusal) => ReplyBody::Refused(refusal.try_into()?),
         };

@@ -7,6 +7,7 @@ mod anchors;
 mod archive;
 mod authority;
 mod debug;
+mod fleet;
 mod hash;
 mod history;
 mod keyring;
