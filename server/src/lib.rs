@@ -57,6 +57,7 @@ mod duties;
 mod envelopes;
 mod etcd;
 mod fence;
+mod fleet;
 mod host;
 mod kv;
 mod leader;

@@ -80,6 +80,11 @@ impl Attempt {
             .max_decoding_message_size(limits::MESSAGE_BYTES)
     }
 
+    pub(crate) fn fleet(&self) -> v1::fleet_client::FleetClient<Channel> {
+        v1::fleet_client::FleetClient::new(self.channel())
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+    }
+
     pub(crate) fn cluster(&self) -> v1::cluster_client::ClusterClient<Channel> {
         v1::cluster_client::ClusterClient::new(self.channel())
             .max_decoding_message_size(limits::MESSAGE_BYTES)

@@ -379,6 +379,10 @@ answered!(
     IdentityRevokeResponse,
     IdentityListResponse,
     CanResponse,
+    FleetReportResponse,
+    FleetListResponse,
+    FleetForgetResponse,
+    FleetAdministratorsResponse,
 );
 
 /// How much later than its limit an attempt is cut off here.

@@ -29,6 +29,8 @@
 //!   kept sealed on disk: a service starts while every server is down. See [`ConfigBuilder`].
 //! * **A lease or lock knows when it is lost** before the store gives it to somebody else:
 //!   [`Lease::lost`], [`Hold::lost`]; and a lock has a fencing token.
+//! * **The cluster knows who runs what**: a [`Reporter`] tells it, without ever holding anything up, and
+//!   [`FleetClient`] lists it.
 //! * **A secret is opened on demand**, is wiped when it is let go of, and is never printed:
 //!   [`Secret`], [`SecretsClient`].
 //! * **A frozen node costs a moment**, not the deadline: see [`ClientOptions::hedge_after`].
@@ -60,6 +62,7 @@ mod credentials;
 mod election;
 mod entry;
 mod error;
+mod fleet;
 #[cfg(feature = "formats")]
 pub mod formats;
 #[doc(hidden)]
@@ -107,6 +110,10 @@ pub use context::{Context, ContextError};
 pub use election::{Election, Leadership, Observer};
 pub use entry::{Entry, Found, Origin, Page};
 pub use error::{ConnectError, LockError, ReadError, WatchError, WriteError};
+pub use fleet::{
+    Fleet, FleetClient, FleetEntry, ForgetOptions, Report, ReportItem, ReportState,
+    ReportedOverride, Reporter, ReporterStatus, Standing, Subject, default_instance,
+};
 pub use history::{Diff, Difference, History, HistoryOptions, Retention, RolledBack, Version};
 pub use hold::Hold;
 pub use keyring::{

@@ -104,6 +104,11 @@ pub(crate) const METHODS: &[(&str, Required)] = &[
     ("holdfast.v1.Access/IdentityList", cluster(AdminPolicy)),
     // About himself; its service asks for more where it is about others.
     ("holdfast.v1.Access/Can", Required::Certificate),
+    ("holdfast.v1.Fleet/Report", keys(&[Read])),
+    ("holdfast.v1.Fleet/List", keys(&[List])),
+    // One's own as well; its service asks for more where it is about others'.
+    ("holdfast.v1.Fleet/Forget", keys(&[Read, Delete])),
+    ("holdfast.v1.Fleet/Administrators", Required::Certificate),
     ("holdfast.peer.v1.Node/RenewLeases", Required::Node),
     ("holdfast.peer.v1.Node/LeaseRemaining", Required::Node),
     ("holdfast.peer.v1.Node/StateHash", Required::Node),

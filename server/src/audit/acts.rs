@@ -269,6 +269,7 @@ mod tests {
         "holdfast.v1.Access/GrantList",
         "holdfast.v1.Access/IdentityList",
         "holdfast.v1.Access/Can",
+        "holdfast.v1.Fleet/",
         "holdfast.peer.v1.",
     ];
 

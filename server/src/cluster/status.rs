@@ -294,6 +294,12 @@ fn limits_of(state: &State) -> Vec<v1::Limit> {
             limits::SESSIONS as u64,
             "sessions",
         ),
+        limit(
+            "fleet",
+            usage.fleet_reports,
+            limits::FLEET_REPORTS as u64,
+            "reports",
+        ),
         limit("members", usage.members, limits::MEMBERS as u64, "members"),
         limit("join tokens", usage.tokens, limits::TOKENS as u64, "tokens"),
         limit("clock apart", 0, limits::CLOCK_APART_MS / 1_000, "seconds"),

@@ -79,6 +79,7 @@ impl Vitals for NodeVitals {
         gauge!("holdfast_store_state_bytes").set(usage.state_bytes as f64);
         gauge!("holdfast_store_history_bytes").set(usage.history_bytes as f64);
         gauge!("holdfast_store_leases").set(usage.leases as f64);
+        gauge!("holdfast_store_fleet_reports").set(usage.fleet_reports as f64);
         gauge!("holdfast_store_sessions").set(usage.sessions as f64);
     }
 }

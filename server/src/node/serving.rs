@@ -8,9 +8,9 @@ use holdfast_proto::{
     peer::v1::node_server::NodeServer,
     v1::{
         access_server::AccessServer, audit_server::AuditServer, backup_server::BackupServer,
-        cluster_server::ClusterServer, keyring_server::KeyringServer, kv_server::KvServer,
-        lease_server::LeaseServer, lock_server::LockServer, secrets_server::SecretsServer,
-        watch_server::WatchServer,
+        cluster_server::ClusterServer, fleet_server::FleetServer, keyring_server::KeyringServer,
+        kv_server::KvServer, lease_server::LeaseServer, lock_server::LockServer,
+        secrets_server::SecretsServer, watch_server::WatchServer,
     },
 };
 use tonic::{server::NamedService, transport::Server};
@@ -22,6 +22,7 @@ use crate::{
     audit::service::AuditService,
     backup::service::BackupService,
     cluster::ClusterService,
+    fleet::FleetService,
     host::Host,
     keyring::KeyringService,
     kv::KvService,
@@ -77,6 +78,7 @@ impl Serving {
             .add_service(AuditServer::new(AuditService::new(host.clone())))
             .add_service(BackupServer::new(BackupService::new(host.clone())))
             .add_service(AccessServer::new(AccessService::new(host.clone())))
+            .add_service(FleetServer::new(FleetService::new(host.clone())))
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)
