@@ -47,12 +47,15 @@
 //!    made of it. A key that was removed is a removal: the field goes back to its default, or the
 //!    update is rejected where it has none.
 //! 4. No error and no `Debug` shows a value.
+//! 5. The cluster is told which revision is in use, and what was not taken and why; nothing waits for
+//!    that. See [`crate::FleetClient::list`] and `kvctl fleet`.
 
 mod deserialize;
 mod error;
 mod follower;
 mod layers;
 mod open;
+mod reporting;
 mod tree;
 
 pub use self::{
@@ -68,7 +71,7 @@ use holdfast_proto::{Key, Revision, Timestamp};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::{Mirror, Origin, cache::CacheState};
+use crate::{Mirror, Origin, Reporter, cache::CacheState};
 
 /// The configuration of a service, as its own type. Clones share it; when the last is dropped, it stops
 /// following the cluster.
@@ -94,12 +97,16 @@ pub struct ConfigStatus {
     pub age: Duration,
     /// The newer state that was not taken.
     pub rejected: Option<Rejected>,
+    /// The revision of a newer state that waits for a secret to be opened.
+    pub pending: Option<u64>,
     /// What keeps it from following the cluster, if the cluster said so.
     pub problem: Option<String>,
     /// The revision that is kept on this node's disk; 0: this process kept none yet, or keeps none.
     pub cached: u64,
     /// What keeps it from being kept there.
     pub cache_problem: Option<String>,
+    /// Why the cluster does not take what is reported to it.
+    pub report_problem: Option<String>,
 }
 
 /// A state of the prefix that was not taken.
@@ -134,6 +141,8 @@ struct Shared<T> {
     rejected: Mutex<Option<Rejected>>,
     /// The revision of the state that was taken or rejected last.
     judged: watch::Sender<u64>,
+    /// The revision of the state that was seen, and waits for a secret; 0: none does.
+    pending: watch::Sender<u64>,
 }
 
 /// One state that was taken.
@@ -149,6 +158,7 @@ struct Live {
     mirror: Mirror,
     tasks: Vec<AbortHandle>,
     cache: Arc<Mutex<CacheState>>,
+    reporter: Option<Reporter>,
 }
 
 impl<T> Config<T> {
@@ -193,6 +203,8 @@ impl<T> Config<T> {
         let kept = self.live.as_ref().map(|live| live.cache.lock().clone());
         let kept = kept.unwrap_or_default();
         let mirror = self.live.as_ref().map(|live| &live.mirror);
+        let reporter = self.live.as_ref().and_then(|live| live.reporter.as_ref());
+        let pending = *self.shared.pending.borrow();
         ConfigStatus {
             revision,
             origin: mirror.map_or(Origin::Cache, Mirror::origin),
@@ -201,6 +213,8 @@ impl<T> Config<T> {
             problem: mirror.and_then(Mirror::problem),
             cached: kept.revision,
             cache_problem: kept.problem,
+            pending: (pending != 0).then_some(pending),
+            report_problem: reporter.and_then(|reporter| reporter.status().problem),
         }
     }
 
@@ -229,6 +243,7 @@ impl<T> Shared<T> {
         Self {
             values: watch::Sender::new(Arc::clone(&first.value)),
             judged: watch::Sender::new(first.revision),
+            pending: watch::Sender::new(0),
             loaded: ArcSwap::from_pointee(first),
             rejected: Mutex::new(None),
         }
@@ -238,6 +253,7 @@ impl<T> Shared<T> {
         let (value, revision) = (Arc::clone(&loaded.value), loaded.revision);
         self.loaded.store(Arc::new(loaded));
         *self.rejected.lock() = None;
+        self.pending.send_replace(0);
         self.values.send_replace(value);
         self.judged.send_replace(revision);
     }
@@ -245,6 +261,7 @@ impl<T> Shared<T> {
     fn reject(&self, rejected: Rejected) {
         let revision = rejected.revision;
         *self.rejected.lock() = Some(rejected);
+        self.pending.send_replace(0);
         self.judged.send_replace(revision);
     }
 }

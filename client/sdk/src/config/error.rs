@@ -90,6 +90,19 @@ pub struct FieldError {
 }
 
 impl ConfigError {
+    /// Whether it is about what is under the prefix, and not about how to get there.
+    pub(super) fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Empty { .. }
+                | Self::Key { .. }
+                | Self::Clash { .. }
+                | Self::Field(_)
+                | Self::Invalid(_)
+                | Self::Secret { .. }
+        )
+    }
+
     pub(super) fn read(prefix: &str, error: &ReadError) -> Self {
         let (prefix, why) = (prefix.to_owned(), error.to_string());
         match error {

@@ -67,6 +67,7 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
             let secrets = self.mirror.opened();
             // A secret that is being opened is no reason to reject anything: another change comes.
             if secrets.is_awaited(&view) && self.mirror.problem().is_none() {
+                self.shared.pending.send_replace(view.revision());
                 continue;
             }
             match self.recipe.cook(&view, &secrets) {

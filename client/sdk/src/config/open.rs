@@ -4,7 +4,10 @@ use std::{
     fmt,
     marker::PhantomData,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -17,10 +20,12 @@ use super::{
     Config, ConfigError, Live, Loaded, Rejected, Shared,
     follower::{Follower, Recipe},
     layers::Place,
+    reporting::{self, Reporting},
 };
 use crate::{
-    CacheError, Client, Mirror, MirrorOptions, MirrorReveal, Secret, StartPolicy,
+    CacheError, Client, Mirror, MirrorOptions, MirrorReveal, Secret, StartPolicy, Subject,
     cache::{Cache, Job, Saved, Saver},
+    default_instance,
 };
 
 /// What a configuration is to be. From [`Client::config`].
@@ -34,6 +39,8 @@ pub struct ConfigBuilder<T> {
     mirror: MirrorOptions,
     cache: Option<CacheAt>,
     start: StartPolicy,
+    reports: bool,
+    instance: Option<String>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -69,6 +76,8 @@ impl Client {
             mirror: MirrorOptions::default(),
             cache: None,
             start: StartPolicy::default(),
+            reports: true,
+            instance: None,
             of: PhantomData,
         }
     }
@@ -148,6 +157,20 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
         self
     }
 
+    /// What this process is called in `kvctl fleet`, apart from others of the same identity. Default:
+    /// [`crate::default_instance`], which is the same after a restart. Name it where several processes of
+    /// one program run on one machine.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = Some(name.into());
+        self
+    }
+
+    /// Does not tell the cluster what this process runs.
+    pub fn without_reports(mut self) -> Self {
+        self.reports = false;
+        self
+    }
+
     /// Reads it, and follows the cluster from then on. An error where there is no configuration yet, or
     /// none that is taken: a service must not start with half of one.
     pub async fn open(self) -> Result<Config<T>, ConfigError> {
@@ -160,6 +183,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             mirror: options,
             cache,
             start,
+            reports,
+            instance,
             ..
         } = self;
         let recipe = Recipe {
@@ -177,13 +202,23 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             recipe: &recipe,
             options,
             cache: cache.as_ref(),
+            seen: AtomicU64::new(0),
         };
+        let reporter = reports.then(|| {
+            let name = instance.unwrap_or_else(|| default_instance(recipe.place.node.as_deref()));
+            client.reporter(name)
+        });
+        let started = opening.start(start).await;
+        if let (Err(error), Some(reporter)) = (&started, &reporter) {
+            let seen = opening.seen.load(Ordering::Relaxed);
+            reporting::tell_refused(reporter, &recipe, seen, error).await;
+        }
         let Start {
             mirror,
             first,
             rejected,
             job,
-        } = opening.start(start).await?;
+        } = started?;
         let revision = first.revision;
         let shared = Arc::new(Shared::new(first));
         if let Some(rejected) = rejected {
@@ -209,6 +244,16 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             };
             tasks.push(tokio::spawn(saver.run()).abort_handle());
         }
+        if let Some(reporter) = &reporter {
+            let reporting = Reporting {
+                reporter: reporter.clone(),
+                subject: Subject::config(&recipe.prefix),
+                place: recipe.place.clone(),
+                mirror: mirror.clone(),
+                shared: Arc::clone(&shared),
+            };
+            tasks.push(tokio::spawn(reporting.run()).abort_handle());
+        }
         let changes = mirror.watch_from(revision);
         let follower = Follower {
             recipe,
@@ -222,6 +267,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             mirror,
             tasks,
             cache: cache_state,
+            reporter,
         }));
         Ok(Config { shared, live })
     }
@@ -262,6 +308,8 @@ struct Opening<'a, T> {
     recipe: &'a Recipe<T>,
     options: MirrorOptions,
     cache: Option<&'a Arc<Cache>>,
+    /// The newest revision that a server had.
+    seen: AtomicU64,
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
@@ -321,6 +369,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
         let mirror = client.mirror_with(prefix, self.options.clone()).await;
         let mirror = mirror.map_err(|error| ConfigError::read(&self.recipe.prefix, &error))?;
         let (view, secrets) = (mirror.view(), mirror.opened());
+        self.seen.store(view.revision(), Ordering::Relaxed);
         Ok(Start {
             first: self.recipe.cook(&view, &secrets)?,
             job: Some(Job::of(&view, &secrets)),

@@ -59,11 +59,7 @@ impl Client {
     /// tells processes of one identity apart, and is the same after a restart, or each would be listed
     /// as one more: see [`crate::default_instance`]. Needs a tokio runtime around it.
     pub fn reporter(&self, instance: impl AsRef<str>) -> Reporter {
-        let told = Told::new(
-            instance.as_ref(),
-            &super::instance::program(),
-            rand::random(),
-        );
+        let told = Told::new(instance.as_ref(), &super::instance::program());
         let shared = Arc::new(Shared {
             client: self.with_timeout(self.timeout().min(ATTEMPTS)),
             told: Mutex::new(told),
@@ -173,13 +169,13 @@ impl Shared {
             // The node gathers what others send, too: it is slow on purpose.
             hedge: false,
         };
-        let message = v1::FleetReportRequest {
-            reports: due.reports.clone(),
-        };
+        let begun = Instant::now();
         let answer = self
             .client
             .call(call, |attempt| {
-                let request = attempt.request(message.clone());
+                // A later attempt is about a longer time.
+                let reports = due.reports_after(begun.elapsed());
+                let request = attempt.request(v1::FleetReportRequest { reports });
                 async move { attempt.fleet().report(request).await }
             })
             .await?;

@@ -6,6 +6,10 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,7 +25,8 @@ pub(super) struct Told {
     program: String,
     /// This process, by chance.
     run: u64,
-    sequence: u64,
+    /// Of the process: a word counts more than all that any of its reporters said before.
+    sequence: &'static AtomicU64,
     subjects: BTreeMap<Subject, One>,
 }
 
@@ -46,13 +51,13 @@ pub(super) struct Due {
 }
 
 impl Told {
-    pub(super) fn new(instance: &str, program: &str, run: u64) -> Self {
+    pub(super) fn new(instance: &str, program: &str) -> Self {
         let name = |text| cut(text, holdfast_proto::limits::FLEET_NAME_BYTES);
         Self {
             instance: name(instance),
             program: name(program),
-            run,
-            sequence: 0,
+            run: *RUN.get_or_init(rand::random),
+            sequence: &SEQUENCE,
             subjects: BTreeMap::new(),
         }
     }
@@ -106,14 +111,13 @@ impl Told {
             .collect();
         ripe.sort_by_key(|(_, one)| (!one.is_new, one.due));
         for (subject, one) in ripe.into_iter().take(most) {
-            self.sequence += 1;
             due.words.push((subject.clone(), one.version));
             due.reports.push(v1::FleetReport {
                 instance: self.instance.clone(),
                 program: self.program.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 run: self.run,
-                sequence: self.sequence,
+                sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
                 held_ms: millis(now.saturating_duration_since(one.since)),
                 age_ms: one.report.age.map_or(0, |age| {
                     millis(age.saturating_add(now.saturating_duration_since(one.told_at)))
@@ -175,6 +179,18 @@ impl Told {
     }
 }
 
+impl Due {
+    /// What is to be sent so much later.
+    pub(super) fn reports_after(&self, passed: Duration) -> Vec<v1::FleetReport> {
+        let mut reports = self.reports.clone();
+        for report in &mut reports {
+            report.held_ms += millis(passed);
+            report.age_ms += millis(passed);
+        }
+        reports
+    }
+}
+
 impl One {
     fn new(report: Report, now: Instant) -> Self {
         Self {
@@ -189,6 +205,8 @@ impl One {
     }
 }
 
+static RUN: OnceLock<u64> = OnceLock::new();
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 /// What is to be repeated within this goes along.
 const TOGETHER: Duration = Duration::from_secs(10);
 
@@ -210,7 +228,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_word_of_a_subject_is_sent() {
-        let (mut told, start) = (Told::new("i", "p", 1), Instant::now());
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
         for revision in 1..=50 {
             assert!(told.tell(applied("a/", revision), start));
         }
@@ -225,25 +243,26 @@ mod tests {
 
     #[test]
     fn the_same_word_waits_for_its_repeat_and_brings_the_newest_age() {
-        let (mut told, start) = (Told::new("i", "p", 1), Instant::now());
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
         let aged = |seconds| Report {
             age: Some(Duration::from_secs(seconds)),
             ..applied("a/", 1)
         };
         told.tell(aged(1), start);
         let due = told.due(start, 100);
+        let first = due.reports[0].sequence;
         told.sent(&due.words, later(start, 60));
         assert!(!told.tell(aged(2), later(start, 30)));
         assert!(told.due(later(start, 59), 100).reports.is_empty());
         let due = told.due(later(start, 70), 100);
         assert_eq!(due.reports[0].held_ms, 70_000, "it says so since the start");
         assert_eq!(due.reports[0].age_ms, 42_000, "2 s at the 30th, 40 s ago");
-        assert!(due.reports[0].sequence > 1);
+        assert!(due.reports[0].sequence > first);
     }
 
     #[test]
     fn a_word_that_comes_while_another_is_on_its_way_is_not_lost() {
-        let (mut told, start) = (Told::new("i", "p", 1), Instant::now());
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
         told.tell(applied("a/", 1), start);
         let first = told.due(start, 100);
         told.tell(applied("a/", 2), start);
@@ -256,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_failed_is_tried_again_and_says_since_when_it_is_so() {
-        let (mut told, start) = (Told::new("i", "p", 1), Instant::now());
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
         told.tell(applied("a/", 1), start);
         let due = told.due(start, 100);
         told.failed(&due.words, later(start, 5));
@@ -268,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_once_and_kept() {
-        let (mut told, start) = (Told::new("i", "p", 1), Instant::now());
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
         told.tell(applied("a/", 1), start);
         let due = told.due(start, 100);
         assert!(told.refused(&due.words[0], "not yours", later(start, 60)));
@@ -282,7 +301,7 @@ mod tests {
 
     #[test]
     fn new_words_come_before_repeats() {
-        let (mut told, start) = (Told::new("i", "p", 1), Instant::now());
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
         told.tell(applied("a/", 1), start);
         told.tell(applied("b/", 1), start);
         let due = told.due(start, 100);

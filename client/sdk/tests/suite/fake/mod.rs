@@ -1,5 +1,6 @@
 //! Nodes of a cluster that agree by sharing memory, each with a misbehaviour of its own.
 
+mod fleet;
 mod kv;
 mod lease;
 mod lock;
@@ -67,6 +68,8 @@ pub(crate) struct World {
     pub(crate) wants_reason: bool,
     /// No secret is opened at all.
     pub(crate) denies: bool,
+    /// Opening a secret takes until this is over.
+    pub(crate) reveals_hang: bool,
     pub(crate) epochs: Vec<v1::EpochStatus>,
     /// Versions that are not under the newest epoch; one less each time somebody looks.
     pub(crate) unwrapped: u64,
@@ -77,6 +80,12 @@ pub(crate) struct World {
     pub(crate) challenge: Option<v1::ChallengeRecoveryResponse>,
     /// The right answer.
     pub(crate) proof: Bytes,
+    /// Every report that arrived.
+    pub(crate) reports: Vec<v1::FleetReport>,
+    /// Why none is taken; empty: all are.
+    pub(crate) no_reports: String,
+    /// Whose overrides count.
+    pub(crate) administrators: Vec<String>,
     pub(crate) leader: u64,
     pub(crate) term: u64,
 }
@@ -130,12 +139,16 @@ impl Cluster {
                 reveals: Vec::new(),
                 wants_reason: false,
                 denies: false,
+                reveals_hang: false,
                 epochs: Vec::new(),
                 unwrapped: 0,
                 stalled: false,
                 recovery: None,
                 challenge: None,
                 proof: Bytes::new(),
+                reports: Vec::new(),
+                no_reports: String::new(),
+                administrators: Vec::new(),
                 leader: 1,
                 term: 1,
             })),
@@ -306,6 +319,7 @@ impl FakeNode {
                 .add_service(v1::lock_server::LockServer::new(context.clone()))
                 .add_service(v1::secrets_server::SecretsServer::new(context.clone()))
                 .add_service(v1::keyring_server::KeyringServer::new(context.clone()))
+                .add_service(v1::fleet_server::FleetServer::new(context.clone()))
                 .add_service(v1::cluster_server::ClusterServer::new(context))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await

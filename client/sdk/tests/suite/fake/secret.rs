@@ -63,6 +63,9 @@ impl v1::secrets_server::Secrets for Context {
     ) -> Result<Response<v1::RevealResponse>, Status> {
         let request = request.into_inner();
         self.misbehave().await?;
+        while self.shared.world().reveals_hang {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
         let header = self.header();
         let mut world = self.shared.world();
         if world.denies {
