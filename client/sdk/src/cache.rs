@@ -134,6 +134,8 @@ pub(crate) struct Saved {
     /// When the cluster had nothing newer, by this node's clock.
     pub(crate) confirmed_at: SystemTime,
     pub(crate) endpoints: Vec<String>,
+    /// Whose emergency overrides count; empty: not known.
+    pub(crate) administrators: Vec<String>,
 }
 
 impl Cache {

@@ -22,6 +22,7 @@ use crate::{
     connect::Dialer,
     credentials::Credentials,
     node::{Needs, Node, Nodes, Route},
+    overrides::Authority,
     reason::{self, Verdict},
     session::{InFlight, Sessions},
 };
@@ -40,6 +41,8 @@ struct Inner {
     cluster: String,
     /// What caches on disk are sealed with; made of this client's private key, if it has one.
     cache_key: Option<SymmetricKey>,
+    /// Whose clients sign emergency overrides.
+    authority: Option<Authority>,
     looking_up: AtomicBool,
 }
 
@@ -69,6 +72,7 @@ impl Client {
             options,
             context.cluster.clone(),
             Some(key),
+            Some(Authority::of(context)),
         ))
     }
 
@@ -89,6 +93,7 @@ impl Client {
             options,
             cluster.into(),
             None,
+            None,
         ))
     }
 
@@ -97,6 +102,7 @@ impl Client {
         options: ClientOptions,
         cluster: String,
         cache_key: Option<SymmetricKey>,
+        authority: Option<Authority>,
     ) -> Self {
         Self {
             timeout: options.request_timeout.min(LONGEST_TIMEOUT),
@@ -106,6 +112,7 @@ impl Client {
                 options,
                 cluster,
                 cache_key,
+                authority,
                 looking_up: AtomicBool::new(false),
             }),
         }
@@ -138,6 +145,10 @@ impl Client {
 
     pub(crate) fn cache_key(&self) -> Option<&SymmetricKey> {
         self.inner.cache_key.as_ref()
+    }
+
+    pub(crate) fn authority(&self) -> Option<&Authority> {
+        self.inner.authority.as_ref()
     }
 
     pub(crate) fn nodes(&self) -> &Nodes {

@@ -33,6 +33,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! In an emergency a signed file beside the service counts more than the store: see
+//! [`ConfigBuilder::override_file`].
+//!
 //! The key `billing/database/host` is the field `database.host`. A role or a node overrides it by
 //! `billing/database/host@role:web` or `…@node:db7`; the node counts most. In keys of a
 //! configuration `@` has no other use. Values have types in the store; where a field wants a number or
@@ -52,15 +55,18 @@
 
 mod deserialize;
 mod error;
+mod explain;
 mod follower;
 mod layers;
 mod open;
+mod overriding;
 mod reporting;
 mod tree;
 
 pub use self::{
     error::{ConfigError, FieldError},
-    layers::Layer,
+    explain::{ConfigLayers, LayerEntry},
+    layers::{Layer, Place},
     open::ConfigBuilder,
 };
 
@@ -69,9 +75,9 @@ use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
 use arc_swap::{ArcSwap, Guard};
 use holdfast_proto::{Key, Revision, Timestamp};
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::watch;
 
-use crate::{Mirror, Origin, Reporter, cache::CacheState};
+use crate::{Mirror, Origin, Override, Reporter, cache::CacheState};
 
 /// The configuration of a service, as its own type. Clones share it; when the last is dropped, it stops
 /// following the cluster.
@@ -107,6 +113,10 @@ pub struct ConfigStatus {
     pub cache_problem: Option<String>,
     /// Why the cluster does not take what is reported to it.
     pub report_problem: Option<String>,
+    /// The emergency override that is in use: an alarm.
+    pub override_in_use: Option<Arc<Override>>,
+    /// Why the one that lies there is not, or is not any more.
+    pub override_problem: Option<String>,
 }
 
 /// A state of the prefix that was not taken.
@@ -143,6 +153,8 @@ struct Shared<T> {
     judged: watch::Sender<u64>,
     /// The revision of the state that was seen, and waits for a secret; 0: none does.
     pending: watch::Sender<u64>,
+    /// Why no override is used, if one lies there.
+    override_problem: watch::Sender<Option<String>>,
 }
 
 /// One state that was taken.
@@ -151,12 +163,13 @@ struct Loaded<T> {
     revision: u64,
     /// By field, its parts joined with `/`.
     sources: BTreeMap<String, Explanation>,
+    over: Option<Arc<Override>>,
 }
 
 /// What follows the cluster.
 struct Live {
     mirror: Mirror,
-    tasks: Vec<AbortHandle>,
+    _tasks: open::Tasks,
     cache: Arc<Mutex<CacheState>>,
     reporter: Option<Reporter>,
 }
@@ -169,6 +182,7 @@ impl<T> Config<T> {
                 value: Arc::new(value),
                 revision: 0,
                 sources: BTreeMap::new(),
+                over: None,
             })),
             live: None,
         }
@@ -198,7 +212,8 @@ impl<T> Config<T> {
 
     /// How it is: of which revision, how old, and what was not taken.
     pub fn status(&self) -> ConfigStatus {
-        let revision = self.shared.loaded.load().revision;
+        let loaded = self.shared.loaded.load();
+        let revision = loaded.revision;
         let rejected = self.shared.rejected.lock().clone();
         let kept = self.live.as_ref().map(|live| live.cache.lock().clone());
         let kept = kept.unwrap_or_default();
@@ -214,6 +229,8 @@ impl<T> Config<T> {
             cached: kept.revision,
             cache_problem: kept.problem,
             pending: (pending != 0).then_some(pending),
+            override_in_use: loaded.over.clone(),
+            override_problem: self.shared.override_problem.borrow().clone(),
             report_problem: reporter.and_then(|reporter| reporter.status().problem),
         }
     }
@@ -244,6 +261,7 @@ impl<T> Shared<T> {
             values: watch::Sender::new(Arc::clone(&first.value)),
             judged: watch::Sender::new(first.revision),
             pending: watch::Sender::new(0),
+            override_problem: watch::Sender::new(None),
             loaded: ArcSwap::from_pointee(first),
             rejected: Mutex::new(None),
         }
@@ -251,11 +269,47 @@ impl<T> Shared<T> {
 
     fn take(&self, loaded: Loaded<T>) {
         let (value, revision) = (Arc::clone(&loaded.value), loaded.revision);
-        self.loaded.store(Arc::new(loaded));
+        self.swap(loaded);
         *self.rejected.lock() = None;
         self.pending.send_replace(0);
         self.values.send_replace(value);
         self.judged.send_replace(revision);
+    }
+
+    /// The same state, under another override or none; whatever is said of newer states stays.
+    fn change_override(&self, loaded: Loaded<T>) {
+        let value = Arc::clone(&loaded.value);
+        self.swap(loaded);
+        self.values.send_replace(value);
+        self.judged.send_modify(|_| {});
+    }
+
+    fn swap(&self, loaded: Loaded<T>) {
+        let over = loaded.over.clone();
+        let before = self.loaded.swap(Arc::new(loaded));
+        match over {
+            over if before.over == over => {}
+            Some(over) => tracing::warn!(
+                signer = over.signer(),
+                reason = over.reason(),
+                fields = ?over.fields(),
+                "an EMERGENCY OVERRIDE is in use"
+            ),
+            None => tracing::warn!("the emergency override is not in use any more"),
+        }
+    }
+
+    fn note_override_problem(&self, problem: Option<&String>) {
+        self.override_problem.send_if_modified(|known| {
+            let is_news = known.as_ref() != problem;
+            if is_news {
+                if let Some(problem) = problem {
+                    tracing::warn!("{problem}");
+                }
+                *known = problem.cloned();
+            }
+            is_news
+        });
     }
 
     fn reject(&self, rejected: Rejected) {
@@ -295,11 +349,5 @@ impl<T> fmt::Debug for Config<T> {
         f.debug_struct("Config")
             .field("status", &self.status())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }

@@ -42,7 +42,6 @@ pub struct Fleet {
 
 /// The last word of one instance on one subject.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct FleetEntry {
     /// What it said. Its age is as it was then.
     pub report: Report,

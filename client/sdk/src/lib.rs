@@ -76,6 +76,7 @@ mod lock;
 mod mirror;
 mod node;
 mod options;
+mod overrides;
 mod read;
 mod reason;
 mod removal;
@@ -103,8 +104,8 @@ pub use cache::{CacheError, StartPolicy};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use config::{
-    Config, ConfigBuilder, ConfigError, ConfigRead, ConfigStatus, Explanation, FieldError, Layer,
-    Rejected,
+    Config, ConfigBuilder, ConfigError, ConfigLayers, ConfigRead, ConfigStatus, Explanation,
+    FieldError, Layer, LayerEntry, Place, Rejected,
 };
 pub use context::{Context, ContextError};
 pub use election::{Election, Leadership, Observer};
@@ -128,6 +129,7 @@ pub use options::{
     MirrorReveal, PutOptions, RangeOptions, ReadOptions, ReadRouting, RevealOptions,
     SecretPutOptions, WatchOptions,
 };
+pub use overrides::{Override, OverrideError, OverrideFormat, OverrideTerms};
 pub use reason::Reason;
 pub use removal::{DestroyedSecret, ReadableSecret, Removal};
 pub use rotation::{Removed, Rotation};

@@ -145,6 +145,7 @@ impl Cache {
             revision: saved.view.revision(),
             confirmed_at_ms: millis(saved.confirmed_at),
             endpoints: saved.endpoints.clone(),
+            administrators: saved.administrators.clone(),
             entries: saved.view.len() as u64,
             secrets: saved.secrets.len() as u64,
         };
@@ -196,6 +197,7 @@ impl Cache {
             secrets,
             confirmed_at: at(head.confirmed_at_ms),
             endpoints: head.endpoints,
+            administrators: head.administrators,
         })
     }
 

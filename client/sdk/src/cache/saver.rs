@@ -53,6 +53,8 @@ pub(crate) struct Saver {
     pub(crate) state: Arc<Mutex<CacheState>>,
     /// Whether what was kept is what the cluster has: nothing newer was rejected.
     pub(crate) is_current: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whose emergency overrides count.
+    pub(crate) administrators: watch::Receiver<Option<Arc<[String]>>>,
 }
 
 impl Saver {
@@ -67,6 +69,7 @@ impl Saver {
                     Ok(()) => is_due = true,
                     Err(_) => return,
                 },
+                Ok(()) = self.administrators.changed() => is_due = true,
                 _ = ticks.tick() => {}
             }
             let done = match is_due {
@@ -92,6 +95,12 @@ impl Saver {
         let Some(job) = self.jobs.borrow_and_update().clone() else {
             return Ok(());
         };
+        let administrators = self
+            .administrators
+            .borrow()
+            .as_deref()
+            .unwrap_or_default()
+            .to_vec();
         let (serial, revision) = (self.serial + 1, job.view.revision());
         let confirmed_at = self.confirmed_at().unwrap_or(SystemTime::UNIX_EPOCH);
         let saved = Saved {
@@ -100,6 +109,7 @@ impl Saver {
             view: job.view,
             confirmed_at,
             endpoints: self.client.endpoints(),
+            administrators,
         };
         self.blocking(move |cache| cache.save(&saved)).await?;
         // Only now: a mark that is ahead of the file would have it refused.

@@ -58,6 +58,12 @@ pub enum ConfigError {
     /// The cache cannot be used at all.
     #[error("{0}")]
     Cache(String),
+    /// It is not known whose overrides count.
+    #[error(
+        "this client has no context that says which authority the signers of overrides belong to; give \
+         its certificate with `override_authority`"
+    )]
+    OverrideAuthority,
     /// The defaults in the code are no map of fields.
     #[error("the defaults cannot be read: {0}")]
     Defaults(String),

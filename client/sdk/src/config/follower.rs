@@ -1,7 +1,8 @@
 //! Making a configuration of each state of a prefix, and the task that does so again and again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
+use holdfast_proto::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use tokio::sync::watch;
@@ -10,10 +11,11 @@ use super::{
     ConfigError, Explanation, Loaded, Rejected, Shared, deserialize,
     layers::{Chosen, Layer, Place},
     open::Validator,
+    overriding::Overriding,
     tree,
 };
 use crate::{
-    Mirror, MirrorView,
+    Mirror, MirrorView, Override,
     cache::Job,
     mirror::{AnyChange, OpenedSecrets},
 };
@@ -34,14 +36,26 @@ pub(super) struct Follower<T> {
     pub(super) shared: Arc<Shared<T>>,
     /// Where what was taken is kept.
     pub(super) jobs: watch::Sender<Option<Job>>,
+    /// Where an emergency override may lie.
+    pub(super) overriding: Option<Overriding>,
+    /// What was taken last; kept only where there may be an override.
+    pub(super) taken: Option<Seen>,
+}
+
+/// A state of the prefix, and what of it is open.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) view: Arc<MirrorView>,
+    pub(super) secrets: Arc<OpenedSecrets>,
 }
 
 impl<T: DeserializeOwned> Recipe<T> {
-    /// Of one state, with the secrets that are open.
+    /// Of one state, with the secrets that are open, and under an emergency override.
     pub(super) fn cook(
         &self,
         view: &MirrorView,
         secrets: &OpenedSecrets,
+        over: Option<&Arc<Override>>,
     ) -> Result<Loaded<T>, ConfigError> {
         if view.is_empty() {
             return Err(ConfigError::Empty {
@@ -49,34 +63,126 @@ impl<T: DeserializeOwned> Recipe<T> {
             });
         }
         let chosen = self.place.choose(&self.prefix, view)?;
-        let fields = tree::build(self.defaults.as_ref(), &chosen, secrets)?;
+        let laid_over = over.map(|over| over.tree());
+        let fields = tree::build(self.defaults.as_ref(), &chosen, secrets, laid_over)?;
         let value = deserialize::read(&fields)?;
         (self.validator)(&value).map_err(ConfigError::Invalid)?;
         Ok(Loaded {
             value: Arc::new(value),
             revision: view.revision(),
-            sources: sources(self.defaults.as_ref(), chosen),
+            sources: sources(self.defaults.as_ref(), chosen, over.map(|over| &**over)),
+            over: over.cloned(),
         })
     }
 }
 
 impl<T: DeserializeOwned + Send + Sync> Follower<T> {
     pub(super) async fn run(mut self) {
-        while self.changes.changed().await {
-            let view = self.mirror.view();
-            let secrets = self.mirror.opened();
-            // A secret that is being opened is no reason to reject anything: another change comes.
-            if secrets.is_awaited(&view) && self.mirror.problem().is_none() {
-                self.shared.pending.send_replace(view.revision());
-                continue;
-            }
-            match self.recipe.cook(&view, &secrets) {
-                Ok(loaded) => {
-                    self.shared.take(loaded);
-                    self.jobs.send_replace(Some(Job::of(&view, &secrets)));
+        loop {
+            let is_other_override = tokio::select! {
+                goes_on = self.changes.changed() => match goes_on {
+                    true => false,
+                    false => return,
+                },
+                () = changed(&mut self.overriding) => true,
+            };
+            self.judge(is_other_override);
+        }
+    }
+
+    /// Makes a configuration of what there is now, if one comes of it.
+    fn judge(&mut self, is_other_override: bool) {
+        let now = Seen {
+            view: self.mirror.view(),
+            secrets: Arc::new(self.mirror.opened()),
+        };
+        let wanted = self.wanted();
+        // A secret that is being opened is no reason to reject anything: another change comes.
+        if now.secrets.is_awaited(&now.view) && self.mirror.problem().is_none() {
+            self.shared.pending.send_replace(now.view.revision());
+        } else {
+            match self.cook(&now, wanted.as_ref()) {
+                Ok(loaded) => return self.take(loaded, now),
+                Err(error) => {
+                    // Perhaps it is the override that does not fit.
+                    let in_use = self.other_in_use(wanted.as_ref());
+                    if wanted.is_some()
+                        && let Ok(loaded) = self.cook(&now, in_use.as_ref())
+                    {
+                        self.refuse_override(&error);
+                        return self.take(loaded, now);
+                    }
+                    self.reject(now.view.revision(), error);
                 }
-                Err(error) => self.reject(view.revision(), error),
             }
+        }
+        // An override counts, or ends, although what the store has now is of no use.
+        if is_other_override && let Some(taken) = self.taken.clone() {
+            match self.cook(&taken, wanted.as_ref()) {
+                Ok(loaded) => {
+                    self.shared.change_override(loaded);
+                    self.tell_of_overrides();
+                }
+                Err(error) if wanted.is_none() => self.keep_what_ended(&error),
+                Err(error) => self.refuse_override(&error),
+            }
+        }
+    }
+
+    /// A service must not lose what it has, even if that is no more than what an override made of it.
+    fn keep_what_ended(&mut self, error: &ConfigError) {
+        if let Some(overriding) = &mut self.overriding {
+            overriding.keep_what_ended(error);
+        }
+        self.tell_of_overrides();
+    }
+
+    fn cook(&self, seen: &Seen, over: Option<&Arc<Override>>) -> Result<Loaded<T>, ConfigError> {
+        self.recipe.cook(&seen.view, &seen.secrets, over)
+    }
+
+    fn take(&mut self, loaded: Loaded<T>, seen: Seen) {
+        // What is kept has to be a whole configuration without the override.
+        if loaded.over.is_none() || self.cook(&seen, None).is_ok() {
+            let job = Job::of(&seen.view, &seen.secrets);
+            self.jobs.send_replace(Some(job));
+        }
+        self.shared.take(loaded);
+        if let Some(overriding) = &mut self.overriding {
+            // What was refused for what the store had then may be taken now.
+            if self
+                .taken
+                .as_ref()
+                .is_some_and(|taken| taken.view.revision() != seen.view.revision())
+            {
+                overriding.look_again();
+            }
+            self.taken = Some(seen);
+        }
+        self.tell_of_overrides();
+    }
+
+    fn wanted(&self) -> Option<Arc<Override>> {
+        self.overriding.as_ref().and_then(|it| it.wanted().cloned())
+    }
+
+    /// The override that is in use, if it is another one than this, and still counts.
+    fn other_in_use(&self, wanted: Option<&Arc<Override>>) -> Option<Arc<Override>> {
+        let in_use = self.shared.loaded.load().over.clone();
+        in_use.filter(|in_use| Some(in_use) != wanted && in_use.expires() > SystemTime::now())
+    }
+
+    fn refuse_override(&mut self, error: &ConfigError) {
+        let in_use = self.shared.loaded.load().over.clone();
+        if let Some(overriding) = &mut self.overriding {
+            overriding.refuse(error, in_use);
+        }
+        self.tell_of_overrides();
+    }
+
+    fn tell_of_overrides(&self) {
+        if let Some(overriding) = &self.overriding {
+            self.shared.note_override_problem(overriding.problem());
         }
     }
 
@@ -90,10 +196,19 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
     }
 }
 
+/// Never, where none is allowed.
+async fn changed(overriding: &mut Option<Overriding>) {
+    match overriding {
+        Some(overriding) => overriding.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Where each field comes from.
 fn sources(
     defaults: Option<&Json>,
     chosen: BTreeMap<String, Chosen>,
+    over: Option<&Override>,
 ) -> BTreeMap<String, Explanation> {
     let mut sources = BTreeMap::new();
     if let Some(Json::Object(fields)) = defaults {
@@ -111,7 +226,31 @@ fn sources(
         (field, explanation)
     });
     sources.extend(of_keys);
+    if let Some(over) = over {
+        for field in over.fields() {
+            // What lies above or below is not there any more.
+            let is_of = |name: &str, other: &str| {
+                name.strip_prefix(other)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            sources.retain(|name, _| !is_of(name, &field) && !is_of(&field, name));
+            sources.insert(field, of_override(over));
+        }
+    }
     sources
+}
+
+fn of_override(over: &Override) -> Explanation {
+    let signed = over.signed().duration_since(SystemTime::UNIX_EPOCH);
+    let signed_ms = signed.map_or(0, |since| since.as_millis());
+    Explanation {
+        layer: Layer::Override,
+        key: None,
+        revision: None,
+        author: over.signer().to_owned(),
+        note: over.reason().to_owned(),
+        at: Some(Timestamp::from_millis(signed_ms as u64)),
+    }
 }
 
 fn name_defaults(

@@ -17,11 +17,13 @@ pub enum Layer {
     Role(String),
     /// For one node: `billing/timeout@node:db7`.
     Node(String),
+    /// An emergency override, in a file of the node that the service runs on.
+    Override,
 }
 
 /// For whom a configuration is read.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Place {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
     /// Its roles; a later one counts more.
     pub(super) roles: Vec<String>,
     pub(super) node: Option<String>,
@@ -34,8 +36,22 @@ pub(super) struct Chosen {
 }
 
 impl Place {
+    /// With a role. Of several, the later one counts more.
+    #[must_use]
+    pub fn role(mut self, name: impl Into<String>) -> Self {
+        self.roles.push(name.into());
+        self
+    }
+
+    /// On this node, which counts more than any role.
+    #[must_use]
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.node = Some(name.into());
+        self
+    }
+
     /// How much a layer counts here; `None`: it is somebody else's.
-    fn rank(&self, layer: &Layer) -> Option<usize> {
+    pub(super) fn rank(&self, layer: &Layer) -> Option<usize> {
         match layer {
             Layer::Default => Some(0),
             Layer::Cluster => Some(1),
@@ -43,7 +59,8 @@ impl Place {
                 let place = self.roles.iter().position(|role| role == name)?;
                 Some(2 + place)
             }
-            Layer::Node(name) => (self.node.as_ref() == Some(name)).then_some(usize::MAX),
+            Layer::Node(name) => (self.node.as_ref() == Some(name)).then_some(usize::MAX - 1),
+            Layer::Override => Some(usize::MAX),
         }
     }
 
@@ -70,7 +87,7 @@ impl Place {
 }
 
 /// A key's field and layer.
-fn split<'a>(prefix: &str, entry: &'a Entry) -> Result<(&'a str, Layer), ConfigError> {
+pub(super) fn split<'a>(prefix: &str, entry: &'a Entry) -> Result<(&'a str, Layer), ConfigError> {
     let refused = |why| ConfigError::Key {
         key: entry.key.clone(),
         why,

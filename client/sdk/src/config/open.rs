@@ -14,18 +14,22 @@ use std::{
 use holdfast_seal::SymmetricKey;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::{
     Config, ConfigError, Live, Loaded, Rejected, Shared,
-    follower::{Follower, Recipe},
+    follower::{Follower, Recipe, Seen},
     layers::Place,
+    overriding::Overriding,
     reporting::{self, Reporting},
 };
 use crate::{
-    CacheError, Client, Mirror, MirrorOptions, MirrorReveal, Secret, StartPolicy, Subject,
+    CacheError, Client, Mirror, MirrorOptions, MirrorReveal, MirrorView, Secret, StartPolicy,
+    Subject,
     cache::{Cache, Job, Saved, Saver},
     default_instance,
+    mirror::OpenedSecrets,
+    overrides::{Administrators, Authority},
 };
 
 /// What a configuration is to be. From [`Client::config`].
@@ -41,6 +45,8 @@ pub struct ConfigBuilder<T> {
     start: StartPolicy,
     reports: bool,
     instance: Option<String>,
+    override_file: Option<PathBuf>,
+    override_authority: Option<Vec<u8>>,
     of: PhantomData<fn() -> T>,
 }
 
@@ -58,6 +64,24 @@ struct Start<T> {
     rejected: Option<Rejected>,
     /// What is to be saved, if it is not what was.
     job: Option<Job>,
+    /// What it was made of.
+    seen: Seen,
+}
+
+/// What ends with a configuration, or with the attempt to open one.
+#[derive(Default)]
+pub(super) struct Tasks(Vec<AbortHandle>);
+
+impl Tasks {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.push(tokio::spawn(task).abort_handle());
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
 }
 
 /// Says why a value is not to be used.
@@ -78,6 +102,8 @@ impl Client {
             start: StartPolicy::default(),
             reports: true,
             instance: None,
+            override_file: None,
+            override_authority: None,
             of: PhantomData,
         }
     }
@@ -165,6 +191,23 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
         self
     }
 
+    /// Where an emergency override may be put, on this node: a file that `kvctl override sign` made, which
+    /// counts more than anything in the store, for a while, and works with every server down. It is
+    /// looked for at the start, and every second from then on. What is in use, or refused, is in
+    /// [`Config::status`], in reports and in the log. Goes with [`ConfigBuilder::cache`]: there it is
+    /// remembered whose signature counts.
+    pub fn override_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.override_file = Some(path.into());
+        self
+    }
+
+    /// The certificate (PEM) of the authority whose clients sign overrides, for a client that was made
+    /// without a context, as over the socket of an agent.
+    pub fn override_authority(mut self, certificate: impl Into<Vec<u8>>) -> Self {
+        self.override_authority = Some(certificate.into());
+        self
+    }
+
     /// Does not tell the cluster what this process runs.
     pub fn without_reports(mut self) -> Self {
         self.reports = false;
@@ -185,6 +228,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             start,
             reports,
             instance,
+            override_file,
+            override_authority,
             ..
         } = self;
         let recipe = Recipe {
@@ -197,11 +242,28 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             Some(at) => Some(Arc::new(at.open(&client, &recipe.prefix).await?)),
             None => None,
         };
-        let opening = Opening {
+        let mut tasks = Tasks::default();
+        let administrators = Arc::new(Administrators::unknown());
+        let mut overriding = None;
+        if let Some(path) = override_file {
+            let authority = match override_authority {
+                Some(pem) => Authority::from_pem(client.cluster_name(), pem),
+                None => client
+                    .authority()
+                    .cloned()
+                    .ok_or(ConfigError::OverrideAuthority)?,
+            };
+            tasks.spawn(Arc::clone(&administrators).follow(client.clone()));
+            let known = Arc::clone(&administrators);
+            overriding = Some(Overriding::new(path, &recipe.prefix, authority, known));
+        }
+        let mut opening = Opening {
             client: &client,
             recipe: &recipe,
             options,
             cache: cache.as_ref(),
+            administrators: &administrators,
+            overriding: overriding.as_mut(),
             seen: AtomicU64::new(0),
         };
         let reporter = reports.then(|| {
@@ -218,18 +280,19 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             first,
             rejected,
             job,
+            seen,
         } = started?;
         let revision = first.revision;
         let shared = Arc::new(Shared::new(first));
         if let Some(rejected) = rejected {
             shared.reject(rejected);
         }
+        shared.note_override_problem(overriding.as_ref().and_then(Overriding::problem));
         let (jobs, to_do) = watch::channel(None);
         if job.is_some() {
             jobs.send_replace(job);
         }
         let cache_state = Arc::default();
-        let mut tasks = Vec::new();
         if let Some(cache) = cache {
             let current = Arc::clone(&shared);
             let saver = Saver {
@@ -241,8 +304,9 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
                 jobs: to_do,
                 state: Arc::clone(&cache_state),
                 is_current: Box::new(move || current.rejected.lock().is_none()),
+                administrators: administrators.subscribe(),
             };
-            tasks.push(tokio::spawn(saver.run()).abort_handle());
+            tasks.spawn(saver.run());
         }
         if let Some(reporter) = &reporter {
             let reporting = Reporting {
@@ -252,7 +316,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
                 mirror: mirror.clone(),
                 shared: Arc::clone(&shared),
             };
-            tasks.push(tokio::spawn(reporting.run()).abort_handle());
+            tasks.spawn(reporting.run());
         }
         let changes = mirror.watch_from(revision);
         let follower = Follower {
@@ -261,11 +325,13 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             mirror: mirror.clone(),
             shared: Arc::clone(&shared),
             jobs,
+            taken: overriding.is_some().then_some(seen),
+            overriding,
         };
-        tasks.push(tokio::spawn(follower.run()).abort_handle());
+        tasks.spawn(follower.run());
         let live = Some(Arc::new(Live {
             mirror,
-            tasks,
+            _tasks: tasks,
             cache: cache_state,
             reporter,
         }));
@@ -308,13 +374,16 @@ struct Opening<'a, T> {
     recipe: &'a Recipe<T>,
     options: MirrorOptions,
     cache: Option<&'a Arc<Cache>>,
+    administrators: &'a Administrators,
+    overriding: Option<&'a mut Overriding>,
     /// The newest revision that a server had.
     seen: AtomicU64,
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
-    async fn start(&self, policy: StartPolicy) -> Result<Start<T>, ConfigError> {
+    async fn start(&mut self, policy: StartPolicy) -> Result<Start<T>, ConfigError> {
         let Some(cache) = self.cache else {
+            self.look_for_override().await;
             return self.with_server(self.client.timeout()).await;
         };
         let loaded = Arc::clone(cache);
@@ -324,7 +393,9 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
         if let Ok(saved) = &saved {
             // Servers that came since the context was written.
             self.client.nodes().remember(&saved.endpoints);
+            self.administrators.remember(&saved.administrators);
         }
+        self.look_for_override().await;
         let (wait, max_age) = match policy {
             StartPolicy::ServerOnly => return self.with_server(self.client.timeout()).await,
             StartPolicy::ServerThenCache { wait } => (Some(wait), Duration::MAX),
@@ -362,31 +433,67 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
         }
     }
 
+    /// One that is there when the service starts counts from the start.
+    async fn look_for_override(&mut self) {
+        if let Some(overriding) = &mut self.overriding
+            && overriding.is_there().await
+        {
+            self.administrators.until_known(LEARN).await;
+            overriding.look().await;
+        }
+    }
+
+    /// Under the override, if there is one and a configuration comes of it.
+    fn cook(
+        &mut self,
+        view: &MirrorView,
+        secrets: &OpenedSecrets,
+    ) -> Result<Loaded<T>, ConfigError> {
+        let Some(overriding) = &mut self.overriding else {
+            return self.recipe.cook(view, secrets, None);
+        };
+        let wanted = overriding.wanted().cloned();
+        let error = match self.recipe.cook(view, secrets, wanted.as_ref()) {
+            Err(error) if wanted.is_some() => error,
+            done => return done,
+        };
+        let without = self.recipe.cook(view, secrets, None)?;
+        overriding.refuse(error, None);
+        Ok(without)
+    }
+
     /// With what the cluster has.
-    async fn with_server(&self, wait: Duration) -> Result<Start<T>, ConfigError> {
+    async fn with_server(&mut self, wait: Duration) -> Result<Start<T>, ConfigError> {
         let client = self.client.with_timeout(wait);
         let prefix = self.recipe.prefix.clone();
         let mirror = client.mirror_with(prefix, self.options.clone()).await;
         let mirror = mirror.map_err(|error| ConfigError::read(&self.recipe.prefix, &error))?;
         let (view, secrets) = (mirror.view(), mirror.opened());
         self.seen.store(view.revision(), Ordering::Relaxed);
+        let first = self.cook(&view, &secrets)?;
+        let is_whole = first.over.is_none() || self.recipe.cook(&view, &secrets, None).is_ok();
         Ok(Start {
-            first: self.recipe.cook(&view, &secrets)?,
-            job: Some(Job::of(&view, &secrets)),
+            first,
+            job: is_whole.then(|| Job::of(&view, &secrets)),
             rejected: None,
             mirror,
+            seen: Seen {
+                view,
+                secrets: Arc::new(secrets),
+            },
         })
     }
 
     /// With what was taken last; `instead` of what the cluster has, if it has anything.
     fn with_cache(
-        &self,
+        &mut self,
         saved: &Saved,
         instead: Option<ConfigError>,
     ) -> Result<Start<T>, ConfigError> {
         let prefix = self.recipe.prefix.clone();
         let mirror = self.client.mirror_from(prefix, self.options.clone(), saved);
-        let first = self.recipe.cook(&saved.view, &mirror.opened())?;
+        let secrets = mirror.opened();
+        let first = self.cook(&saved.view, &secrets)?;
         let rejected = match instead {
             None | Some(ConfigError::Read { .. }) => None,
             // It is looked at again when the mirror reaches it.
@@ -400,9 +507,15 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
             first,
             rejected,
             job: None,
+            seen: Seen {
+                view: Arc::new(saved.view.clone()),
+                secrets: Arc::new(secrets),
+            },
         })
     }
 }
 
+/// Who the administrators are is waited for so long, where an override lies there.
+const LEARN: Duration = Duration::from_secs(1);
 const LET_GO: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);

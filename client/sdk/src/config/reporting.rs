@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{ConfigError, Shared, follower::Recipe, layers::Place};
-use crate::{Mirror, Origin, Report, ReportState, Reporter, Subject};
+use crate::{Mirror, Origin, Report, ReportState, ReportedOverride, Reporter, Subject};
 
 /// Reports on one configuration.
 pub(super) struct Reporting<T> {
@@ -20,6 +20,7 @@ impl<T: Send + Sync> Reporting<T> {
     pub(super) async fn run(self) {
         let mut judged = self.shared.judged.subscribe();
         let mut pending = self.shared.pending.subscribe();
+        let mut overridden = self.shared.override_problem.subscribe();
         // Only how old it is has changed then: that goes along with the next repeat.
         let mut ticks = tokio::time::interval(AGES);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -39,6 +40,7 @@ impl<T: Send + Sync> Reporting<T> {
             let changed = tokio::select! {
                 changed = judged.changed() => changed,
                 changed = pending.changed() => changed,
+                changed = overridden.changed() => changed,
                 _ = ticks.tick() => Ok(()),
                 () = until(early) => Ok(()),
             };
@@ -49,7 +51,10 @@ impl<T: Send + Sync> Reporting<T> {
     }
 
     fn report(&self) -> Report {
-        let revision = self.shared.loaded.load().revision;
+        let loaded = self.shared.loaded.load_full();
+        let revision = loaded.revision;
+        let problem = self.mirror.problem();
+        let problem = problem.or_else(|| self.shared.override_problem.borrow().clone());
         let rejected = self.shared.rejected.lock().clone();
         let pending = *self.shared.pending.borrow();
         let report = match (rejected, pending) {
@@ -66,7 +71,7 @@ impl<T: Send + Sync> Reporting<T> {
                 rejected.error,
             ),
             (None, 0) => Report {
-                detail: self.mirror.problem().unwrap_or_default(),
+                detail: problem.unwrap_or_default(),
                 ..Report::applied(self.subject.clone(), revision)
             },
         };
@@ -74,6 +79,11 @@ impl<T: Send + Sync> Reporting<T> {
         Report {
             age: (age != Duration::MAX).then_some(age),
             offline: self.mirror.origin() == Origin::Disk,
+            override_in_use: loaded.over.as_ref().map(|over| ReportedOverride {
+                signer: over.signer().to_owned(),
+                expires: over.expires(),
+                reason: over.reason().to_owned(),
+            }),
             ..at(report, &self.place)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::{ConfigError, layers::Chosen};
 use crate::{Entry, Secret, mirror::OpenedSecrets};
@@ -22,15 +22,16 @@ pub(super) enum Leaf<'a> {
     Value(&'a Entry),
     /// A secret of the store, opened.
     Secret(&'a Entry, &'a Secret),
-    /// Of the defaults, or of a JSON value.
+    /// Of the defaults, of an override, or of a JSON value.
     Json(&'a Json),
 }
 
-/// What was chosen, over the defaults.
+/// What was chosen, over the defaults and under an emergency override.
 pub(super) fn build<'a>(
     defaults: Option<&'a Json>,
     chosen: &'a BTreeMap<String, Chosen>,
     secrets: &'a OpenedSecrets,
+    over: Option<&'a Map<String, Json>>,
 ) -> Result<Fields<'a>, ConfigError> {
     let mut root = match defaults {
         Some(Json::Object(fields)) => of_json(fields),
@@ -51,7 +52,27 @@ pub(super) fn build<'a>(
         };
         insert(&mut root, field, leaf, entry)?;
     }
+    if let Some(over) = over {
+        lay_over(&mut root, over);
+    }
     Ok(root)
+}
+
+/// Values take the place of what is there; groups of fields are gone into. A JSON value of the store is
+/// replaced as a whole.
+fn lay_over<'a>(fields: &mut Fields<'a>, over: &'a Map<String, Json>) {
+    for (name, value) in over {
+        let name = name.as_str();
+        match (fields.get_mut(name), value) {
+            (Some(Tree::Branch(below)), Json::Object(over)) => lay_over(below, over),
+            (_, Json::Object(over)) => {
+                fields.insert(name, Tree::Branch(of_json(over)));
+            }
+            (_, value) => {
+                fields.insert(name, Tree::Leaf(Leaf::Json(value)));
+            }
+        }
+    }
 }
 
 fn insert<'a>(
@@ -83,7 +104,7 @@ fn insert<'a>(
     }
 }
 
-fn of_json(fields: &serde_json::Map<String, Json>) -> Fields<'_> {
+fn of_json(fields: &Map<String, Json>) -> Fields<'_> {
     let fields = fields.iter().map(|(name, value)| {
         let tree = match value {
             Json::Object(fields) => Tree::Branch(of_json(fields)),

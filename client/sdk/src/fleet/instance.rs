@@ -25,11 +25,8 @@ pub(super) fn program() -> String {
 
 #[cfg(unix)]
 fn host() -> String {
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    name
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(not(unix))]

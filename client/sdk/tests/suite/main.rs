@@ -11,6 +11,7 @@ mod electing;
 mod failover;
 mod holding;
 mod mirroring;
+mod overriding;
 mod reporting;
 mod secrets;
 mod trust;

@@ -166,8 +166,13 @@ impl Cluster {
             ..ClientOptions::default()
         };
         tune(&mut options);
+        self.client_of("fake", options)
+    }
+
+    /// A client that takes them for nodes of this cluster.
+    pub(crate) fn client_of(&self, cluster: &str, options: ClientOptions) -> Client {
         let channels = self.nodes.iter().map(FakeNode::channel).collect();
-        Client::from_channels(channels, "fake", options).unwrap()
+        Client::from_channels(channels, cluster, options).unwrap()
     }
 
     pub(crate) fn all(&self, manner: Manner) {
