@@ -3,9 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
-use holdfast_client::{Client, Key};
+use holdfast_client::{Client, Key, Report, ReportItem, ReportedOverride, Subject};
 use holdfast_tests::harness::{Cluster, ClusterOptions, program::kvctl};
 use serde_json::{Value, json};
 
@@ -317,6 +322,124 @@ async fn backups_are_printed_as_documented() {
     let fetch = ["backup", "fetch", "--out", copy.to_str().unwrap()];
     let fetched = user.checked("backup fetch", &fetch).await;
     assert_eq!(fields(&fetched), ["name", "node", "bytes", "file"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layers_are_explained_as_documented() {
+    let user = User::set_up().await;
+    for (key, value) in [
+        ("billing/timeout", "30"),
+        ("billing/timeout@role:web", "40"),
+        ("billing/timeout@role:db", "50"),
+        ("billing/timeout@node:db7", "60"),
+        ("billing/timeout@web", "70"),
+        ("billing/timeouts", "80"),
+    ] {
+        user.client.put(key, value).await.unwrap();
+    }
+    fn ask<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+        [&["explain", "billing/timeout"][..], arguments].concat()
+    }
+    let counting = async |arguments: &[&str]| {
+        let explained = user.checked("explain", &ask(arguments)).await;
+        let layers = explained["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 4);
+        assert_eq!(explained["odd"], json!(["billing/timeout@web"]));
+        let counts = layers.iter().filter(|layer| layer["counts"] == true);
+        let values: Vec<_> = counts.map(|layer| layer["value"].clone()).collect();
+        let [value] = &values[..] else {
+            panic!("{explained}");
+        };
+        value.as_str().unwrap().to_owned()
+    };
+    assert_eq!(counting(&[]).await, "30");
+    assert_eq!(counting(&["--role", "db", "--role", "web"]).await, "40");
+    assert_eq!(counting(&["--role", "web", "--role", "db"]).await, "50");
+    assert_eq!(counting(&["--role", "web", "--node", "db7"]).await, "60");
+    let context = user.cluster.context_file();
+    let table = kvctl(&context, &ask(&["--node", "db7"])).await;
+    let first = table.stdout.lines().nth(1).unwrap();
+    let words: Vec<_> = first.split_whitespace().take(5).collect();
+    assert_eq!(words, ["yes", "node", "db7", "text", "60"]);
+    assert!(
+        table.stderr.contains("billing/timeout@web keeps"),
+        "{table:?}"
+    );
+    kvctl(&context, &["explain", "billing/timeout@web"])
+        .await
+        .fails(2, &["without what follows"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overrides_are_printed_as_documented() {
+    let user = User::set_up().await;
+    let fields = user.cluster.folder().join("fields.json");
+    fs::write(&fields, r#"{"database": {"host": "db-2"}}"#).unwrap();
+    let sign = [
+        "override",
+        "sign",
+        "--prefix",
+        "billing/",
+        "--expires",
+        "1h",
+    ];
+    let file = [fields.to_str().unwrap(), "--reason", "why"];
+    let sign = [&sign[..], &file[..]].concat();
+    let signed = user.checked("override sign", &sign).await;
+    assert_eq!(signed["fields"], json!(["database/host"]));
+    assert_eq!(signed["signer"], "client/admin");
+    let place = user.cluster.folder().join("override");
+    fs::write(&place, signed["text"].as_str().unwrap()).unwrap();
+    let place = place.to_str().unwrap();
+    let shown = user
+        .checked("override show", &["override", "show", place])
+        .await;
+    for name in [
+        "prefix",
+        "signer",
+        "signed_at",
+        "expires_at",
+        "reason",
+        "fields",
+    ] {
+        assert_eq!(shown[name], signed[name], "{name}");
+    }
+    assert_eq!(shown["problem"], Value::Null);
+    let changed = fs::read_to_string(place).unwrap().replace("db-2", "db-3");
+    fs::write(place, changed).unwrap();
+    let context = user.cluster.context_file();
+    let shown = kvctl(&context, &["override", "show", place]).await;
+    assert_eq!(shown.code, Some(1));
+    assert!(
+        shown.stdout.contains("was changed after client/admin"),
+        "{shown:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleet_is_printed_as_documented() {
+    let user = User::set_up().await;
+    let mut report = Report::rejected(Subject::set("nginx", "web/"), 1, 2, "no template");
+    report.items = vec![ReportItem::default()];
+    report.override_in_use = Some(ReportedOverride {
+        signer: "client/admin".to_owned(),
+        expires: SystemTime::UNIX_EPOCH,
+        reason: "why".to_owned(),
+    });
+    let reporter = user.client.reporter("i1");
+    reporter.tell(report);
+    assert!(reporter.sent(Duration::from_secs(10)).await);
+    let fleet = user.checked("fleet", &["fleet", "web/"]).await;
+    let entry = &fleet["reports"][0];
+    assert_eq!(entry["standing"], "rejected");
+    assert_eq!(entry["identity"], "client/admin");
+    assert_eq!(
+        (&entry["revision"], &entry["offered"]),
+        (&json!(1), &json!(2))
+    );
+    let forget = ["fleet", "forget", "web/", "--instance", "i1"];
+    let forgotten = user.checked("fleet forget", &forget).await;
+    assert_eq!(forgotten, json!({"forgotten": 1}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

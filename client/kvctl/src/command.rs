@@ -6,7 +6,9 @@ mod can;
 mod completion;
 mod delete;
 mod diff;
+mod explain;
 mod export;
+mod fleet;
 mod get;
 mod grant;
 mod history;
@@ -16,6 +18,7 @@ mod keyring;
 mod list;
 mod lock;
 mod member;
+mod overrides;
 mod put;
 mod role;
 mod rollback;
@@ -55,6 +58,10 @@ pub(crate) enum Command {
     Grant(grant::Grant),
     Identity(identity::Identity),
     Can(can::Can),
+    Explain(explain::Explain),
+    Fleet(fleet::Fleet),
+    #[command(name = "override")]
+    Overrides(overrides::Overrides),
     Status(status::Status),
     Completion(completion::Completion),
 }
@@ -84,6 +91,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Grant(command) => command.run(&session).await?,
         Command::Identity(command) => command.run(&session).await?,
         Command::Can(command) => return command.run(&session).await,
+        Command::Explain(command) => command.run(&session).await?,
+        Command::Fleet(command) => return command.run(&session).await,
+        Command::Overrides(command) => return command.run(&session).await,
         Command::Status(command) => return command.run(&session).await,
         Command::Completion(command) => command.run(&session)?,
     }

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, process::ExitCode};
 
 use holdfast_client::{
-    ConnectError, ContextError, LockError, ReadError, WatchError, WriteError,
+    ConnectError, ContextError, LockError, OverrideError, ReadError, WatchError, WriteError,
     formats::{FormatError, ImportError, RenderError},
 };
 
@@ -135,6 +135,12 @@ impl From<LockError> for Failure {
             _ => Exit::Refused,
         };
         Self::from_error(exit, &error)
+    }
+}
+
+impl From<OverrideError> for Failure {
+    fn from(error: OverrideError) -> Self {
+        Self::from_error(Exit::Refused, &error)
     }
 }
 
