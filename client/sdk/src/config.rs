@@ -66,7 +66,7 @@ mod tree;
 pub use self::{
     error::{ConfigError, FieldError},
     explain::{ConfigLayers, LayerEntry},
-    layers::{Layer, Place},
+    layers::{Chosen, Layer, Place},
     open::ConfigBuilder,
 };
 

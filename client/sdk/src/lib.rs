@@ -104,8 +104,8 @@ pub use cache::{CacheError, StartPolicy};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use config::{
-    Config, ConfigBuilder, ConfigError, ConfigLayers, ConfigRead, ConfigStatus, Explanation,
-    FieldError, Layer, LayerEntry, Place, Rejected,
+    Chosen, Config, ConfigBuilder, ConfigError, ConfigLayers, ConfigRead, ConfigStatus,
+    Explanation, FieldError, Layer, LayerEntry, Place, Rejected,
 };
 pub use context::{Context, ContextError};
 pub use election::{Election, Leadership, Observer};

@@ -56,6 +56,8 @@ pub struct Mirror {
 pub struct MirrorView {
     entries: OrdMap<Key, Arc<Entry>>,
     revision: u64,
+    /// The revision of the newest change that was seen; it is so since then.
+    changed: u64,
 }
 
 /// A view that is being read. Keep it short; for longer take [`Mirror::view`].
@@ -87,7 +89,7 @@ pub struct MirroredSecret {
 
 /// Tells when a mirror changes. From [`Mirror::changes`].
 #[derive(Debug)]
-pub struct MirrorChanges(watch::Receiver<u64>);
+pub struct MirrorChanges(AnyChange);
 
 struct Shared {
     view: ArcSwap<MirrorView>,
@@ -353,9 +355,13 @@ impl Mirror {
         following.or_else(|| self.shared.reveal_problem.lock().clone())
     }
 
-    /// Tells when a mirrored key changes.
+    /// Tells when a mirrored key changes; with [`MirrorOptions::reveal`] also when its secrets were
+    /// opened, or could not be.
     pub fn changes(&self) -> MirrorChanges {
-        MirrorChanges(self.shared.changed.subscribe())
+        MirrorChanges(AnyChange {
+            changed: self.shared.changed.subscribe(),
+            looked: self.shared.looked.subscribe(),
+        })
     }
 
     /// Waits until the mirror has reached a revision, such as that of a write of one's own. `false`:
@@ -400,6 +406,7 @@ impl MirrorView {
         Self {
             entries: entries.map(|entry| (entry.key.clone(), entry)).collect(),
             revision,
+            changed: revision,
         }
     }
 
@@ -436,6 +443,12 @@ impl MirrorView {
     pub fn revision(&self) -> u64 {
         self.revision
     }
+
+    /// Since which revision it is so, as far as is known: views of several mirrors are of one moment
+    /// where what lies between this and [`MirrorView::revision`] overlaps.
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
 }
 
 impl Deref for MirrorRead {
@@ -447,11 +460,11 @@ impl Deref for MirrorRead {
 }
 
 impl MirrorChanges {
-    /// Waits for the next change; returns its revision. `None`: the mirror is gone. Changes that
-    /// come while nobody waits are told once, together.
+    /// Waits for the next change; returns the revision of the last. `None`: the mirror is gone. Changes
+    /// that come while nobody waits are told once, together.
     pub async fn changed(&mut self) -> Option<u64> {
-        self.0.changed().await.ok()?;
-        Some(*self.0.borrow_and_update())
+        let changed = self.0.changed().await;
+        changed.then(|| *self.0.changed.borrow_and_update())
     }
 }
 

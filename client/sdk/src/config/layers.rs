@@ -29,10 +29,13 @@ pub struct Place {
     pub(super) node: Option<String>,
 }
 
-/// The value that counts for a field.
-pub(super) struct Chosen {
-    pub(super) layer: Layer,
-    pub(super) entry: Arc<Entry>,
+/// The version that counts for a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// The layer it is of.
+    pub layer: Layer,
+    /// The version, under its whole key.
+    pub entry: Arc<Entry>,
 }
 
 impl Place {
@@ -64,8 +67,9 @@ impl Place {
         }
     }
 
-    /// By field, its parts joined with `/`, what counts here.
-    pub(super) fn choose(
+    /// By field, its parts joined with `/`, what counts here of what is under a prefix. A key that could
+    /// be neither a field nor an override is an error.
+    pub fn choose(
         &self,
         prefix: &str,
         view: &MirrorView,

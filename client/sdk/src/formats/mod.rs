@@ -134,6 +134,12 @@ pub fn write(entries: &[(String, Value)], format: Format) -> Result<Vec<u8>, Ren
     Ok(written)
 }
 
+/// The names that a key, relative to the top of a file, is made of: the inverse of what [`read`] does
+/// with nested names.
+pub fn names(key: &str) -> Result<Vec<String>, RenderError> {
+    tree::names(key)
+}
+
 impl Format {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Reg, Self::Json, Self::Yaml, Self::Toml, Self::Env];

@@ -93,6 +93,7 @@ impl Follower {
             let view = MirrorView {
                 entries,
                 revision: revision.max(now.revision),
+                changed: if changed { revision } else { now.changed },
             };
             self.shared.view.store(Arc::new(view));
         }

@@ -167,6 +167,7 @@ mod tests {
         MirrorView {
             entries: OrdMap::unit(entry.key.clone(), Arc::clone(entry)),
             revision: 3,
+            changed: 3,
         }
     }
 

@@ -16,6 +16,7 @@ pub(crate) struct OpenedSecrets {
 }
 
 /// Tells when a mirrored key changes, or a secret was opened, or could not be.
+#[derive(Debug)]
 pub(crate) struct AnyChange {
     pub(super) changed: watch::Receiver<u64>,
     pub(super) looked: watch::Receiver<()>,
