@@ -1,19 +1,20 @@
 //! The commands, each in a file of its own.
 
 mod check;
+mod render;
+mod run;
 
 use std::process::ExitCode;
 
 use crate::{
     arguments::{Arguments, Command},
-    failure::{Exit, Failure},
+    failure::Failure,
 };
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
+        Command::Run(run) => run::run(&run).await,
+        Command::Render(render) => render::run(&render).await,
         Command::Check(check) => check::run(&check),
-        Command::Run(_) | Command::Render(_) => {
-            Err(Failure::new(Exit::Refused, "this is being built"))
-        }
     }
 }

@@ -15,15 +15,29 @@
 //!   never in a log, an error, a status or a diff.
 //!
 //! The modules: `settings` is the file; `values` are what the cluster has, at one revision and as it
-//! counts on this node; `render` makes contents of them; `set` installs; `hook` runs; `supervisor` has
-//! a task for each set; `status` says how it is.
+//! counts on this node; `render` makes contents of them; `set` installs; `hook` runs; `keeper` does that
+//! for one set as long as the agent runs, and `supervisor` has one for each; `status` says how it is, and
+//! `fleet` tells the cluster.
 //!
 //! Absent on purpose: commands in templates, and a clock (a file would differ each time it is made).
 
+mod agent;
 mod arguments;
 mod command;
+mod diff;
 mod failure;
+mod fault;
+mod fleet;
+mod hook;
+mod keeper;
+mod log;
+mod render;
+mod set;
 mod settings;
+mod source;
+mod status;
+mod supervisor;
+mod values;
 
 use std::process::ExitCode;
 

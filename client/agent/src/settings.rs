@@ -41,12 +41,12 @@ use std::{
 use serde::Deserialize;
 
 pub(crate) use self::{
-    file::{FileFormat, FileSettings, RelativePath},
+    file::{FileFormat, FileSettings},
     guard::Guard,
-    hook::{Action, Check, HookSettings, SignalName},
+    hook::{Action, Check, HookSettings, SignalTo},
     http::HttpSettings,
     set::{Place, SetName, SetSettings},
-    socket::{Allow, SocketSettings},
+    socket::SocketSettings,
     text::{Mode, Span},
 };
 

@@ -1,11 +1,8 @@
 //! One file of a set: what it is made of, and whose it is.
 
-use std::{
-    fmt,
-    path::{Component, Path, PathBuf},
-};
+use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 
 use super::{Mode, Wrong};
 
@@ -47,10 +44,6 @@ pub(crate) enum FileFormat {
     Toml,
 }
 
-/// A path that stays in its folder.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct RelativePath(PathBuf);
-
 impl FileSettings {
     pub(super) fn rebase(&mut self, folder: &Path) {
         if let Some(template) = &mut self.template {
@@ -61,7 +54,7 @@ impl FileSettings {
     pub(super) fn check(&self, is_single: bool, prefixes: &[String]) -> Result<(), Wrong> {
         match is_single {
             true => check_single(&self.path),
-            false => RelativePath::new(&self.path).map(drop),
+            false => check_relative(&self.path),
         }
         .map_err(|why| Wrong::new("path", why))?;
         match (self.format, &self.template, &self.key) {
@@ -116,41 +109,22 @@ impl FileSettings {
     }
 }
 
-impl RelativePath {
-    /// Refuses whatever could lead out of the folder.
-    pub(crate) fn new(path: &Path) -> Result<Self, String> {
-        let plain = |part| matches!(part, Component::Normal(_));
-        let shown = path.display();
-        if path.as_os_str().is_empty() || !path.components().all(plain) {
-            return Err(format!(
-                "\"{shown}\" does not stay in the set's folder; give a relative path without `..`"
-            ));
-        }
-        // Components leave out what would not be the same path when it is joined again.
-        let again: PathBuf = path.components().collect();
-        if again.as_os_str() != path.as_os_str() {
-            return Err(format!(
-                "\"{shown}\" has parts that say nothing; leave them out"
-            ));
-        }
-        Ok(Self(again))
+/// Refuses whatever could lead out of the folder.
+fn check_relative(path: &Path) -> Result<(), String> {
+    let plain = |part| matches!(part, Component::Normal(_));
+    let shown = path.display();
+    if path.as_os_str().is_empty() || !path.components().all(plain) {
+        return Err(format!(
+            "\"{shown}\" does not stay in the set's folder; give a relative path without `..`"
+        ));
     }
-
-    pub(crate) fn as_path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl fmt::Display for RelativePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(f)
-    }
-}
-
-impl<'de> Deserialize<'de> for RelativePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let path = PathBuf::deserialize(deserializer)?;
-        Self::new(&path).map_err(D::Error::custom)
+    // Components leave out what says nothing.
+    let again: PathBuf = path.components().collect();
+    match again.as_os_str() == path.as_os_str() {
+        true => Ok(()),
+        false => Err(format!(
+            "\"{shown}\" has parts that say nothing; leave them out"
+        )),
     }
 }
 

@@ -77,6 +77,11 @@ impl SetSettings {
         }
     }
 
+    /// Whether it is installed in versions.
+    pub(crate) fn is_in_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// What is its own on the disk.
     pub(super) fn places(&self) -> Vec<PathBuf> {
         match &self.folder {

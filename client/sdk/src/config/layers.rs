@@ -53,6 +53,16 @@ impl Place {
         self
     }
 
+    /// Its roles; a later one counts more.
+    pub fn roles(&self) -> &[String] {
+        &self.roles
+    }
+
+    /// Its node.
+    pub fn node_name(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+
     /// How much a layer counts here; `None`: it is somebody else's.
     pub(super) fn rank(&self, layer: &Layer) -> Option<usize> {
         match layer {

@@ -1,0 +1,425 @@
+//! Keeps one set: installs what changed, runs the hook, puts right what somebody edited.
+//!
+//! Invariants: (1) that something is about to be installed is on the disk before it is, and that its hook
+//! succeeded only afterwards: who comes after a crash runs the hook once more rather than not at all.
+//! (2) Nothing is installed where nothing changed. (3) What is older than what is installed is taken from
+//! a server that is up to date only, and never from a cache.
+
+mod wait;
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_client::{Place, ReadError};
+use tokio::sync::watch;
+
+use crate::{
+    failure::chain,
+    hook::{self, About},
+    set::{self, InstallError, Installed, Ran, Record, RecordFile, Staged, Wanted},
+    settings::SetSettings,
+    source::Sources,
+    status::{FileStatus, HookStatus, SetStatus, Statuses},
+    values::{Feed, Values},
+};
+
+/// Keeps one set.
+pub(crate) struct Keeper {
+    settings: Arc<SetSettings>,
+    place: Place,
+    sources: Arc<Sources>,
+    file: Arc<RecordFile>,
+    record: Record,
+    /// What was installed by this process, to put it back.
+    wanted: Option<Arc<Wanted>>,
+    statuses: Statuses,
+    status: SetStatus,
+}
+
+/// Why a set is not up to date.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    NotInstalled(String),
+    #[error("the hook failed: {0}")]
+    Hook(String),
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        settings: Arc<SetSettings>,
+        place: Place,
+        sources: Arc<Sources>,
+        file: RecordFile,
+        statuses: Statuses,
+    ) -> Self {
+        let status = SetStatus {
+            prefixes: settings.prefixes.clone(),
+            ..SetStatus::default()
+        };
+        let mut keeper = Self {
+            record: file.load(),
+            file: Arc::new(file),
+            settings,
+            place,
+            sources,
+            wanted: None,
+            statuses,
+            status,
+        };
+        keeper.settle_intent();
+        keeper.say();
+        keeper
+    }
+
+    /// Keeps it until it is told to end, or for good.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let Some(mut feed) = self.open(&mut stop).await else {
+            return;
+        };
+        let mut wait = wait::Wait::new(&self.settings);
+        loop {
+            self.catch_up(&feed).await;
+            if *stop.borrow() {
+                return;
+            }
+            if wait.is_hook_due(&self.record) {
+                // That it failed is in the status.
+                let _ = self.run_hook().await;
+                wait.hook_ran(&self.settings, &self.record);
+            }
+            let hook = self.owed().then(|| wait.next_hook()).flatten();
+            tokio::select! {
+                changed = feed.changed() => {
+                    if !changed {
+                        return;
+                    }
+                    wait::until_quiet(&mut feed, self.settings.settle.get()).await;
+                }
+                () = wait::until(Some(wait.inspection())) => {
+                    wait.inspected();
+                    self.mend().await;
+                }
+                () = wait::until(hook) => {}
+                () = wait::retry(self.status.problem.is_some()) => {}
+                () = stopped(&mut stop) => return,
+            }
+        }
+    }
+
+    /// Brings it up to date once, and runs the hook if one is owed.
+    pub(crate) async fn run_once(mut self) -> Result<(), KeepError> {
+        let feed = self.feed().await?;
+        self.catch_up(&feed).await;
+        if self.status.problem.is_none() {
+            self.mend().await;
+        }
+        if let Some(problem) = &self.status.problem {
+            return Err(KeepError::NotInstalled(problem.clone()));
+        }
+        match self.owed() {
+            true => self.run_hook().await.map_err(KeepError::Hook),
+            false => Ok(()),
+        }
+    }
+
+    async fn feed(&self) -> Result<Feed, ReadError> {
+        let settings = &self.settings;
+        let place = self.place.clone();
+        Feed::open(&self.sources, &settings.prefixes, settings.secrets, place).await
+    }
+
+    /// Begins to follow, as soon as there is somebody to follow. `None`: it is to end.
+    async fn open(&mut self, stop: &mut watch::Receiver<bool>) -> Option<Feed> {
+        loop {
+            let opened = tokio::select! {
+                opened = self.feed() => opened,
+                () = stopped(stop) => return None,
+            };
+            match opened {
+                Ok(feed) => return Some(feed),
+                Err(error) => self.problem(0, chain(&error)),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+                () = stopped(stop) => return None,
+            }
+        }
+    }
+
+    /// Installs what there is, if it is something else than what is installed.
+    async fn catch_up(&mut self, feed: &Feed) {
+        let values = match feed.values().await {
+            Ok(values) => Arc::new(values),
+            Err(unready) => {
+                return self.problem(0, unready.to_string());
+            }
+        };
+        if let Some(installed) = &self.record.installed
+            && values.revision < installed.revision
+            && !values.is_confirmed
+        {
+            let why = format!(
+                "what is known of the cluster is of revision {}, older than what is installed; \
+                 waiting for a server",
+                values.revision
+            );
+            return self.problem(0, why);
+        }
+        let revision = values.revision;
+        match self.make(&values).await {
+            Err(why) => self.problem(revision, why),
+            Ok(wanted) => self.install_if_new(Arc::new(wanted)).await,
+        }
+        if let (None, Some(problem)) = (&self.status.problem, feed.problem()) {
+            self.problem(0, problem);
+        }
+    }
+
+    async fn make(&self, values: &Arc<Values>) -> Result<Wanted, String> {
+        let (settings, values) = (Arc::clone(&self.settings), Arc::clone(values));
+        let before = self
+            .record
+            .installed
+            .as_ref()
+            .map(|installed| installed.keys);
+        let made = tokio::task::spawn_blocking(move || Wanted::make(&settings, &values, before));
+        match made.await {
+            Ok(made) => made.map_err(|error| chain(&error)),
+            Err(_) => Err("making it ended in a panic; this is a fault of kvagent".to_owned()),
+        }
+    }
+
+    async fn install_if_new(&mut self, wanted: Arc<Wanted>) {
+        let is_same = |installed: &Installed| installed.digest == wanted.digest;
+        if self.record.installed.as_ref().is_some_and(is_same) {
+            let is_first = self.wanted.is_none();
+            self.wanted = Some(Arc::clone(&wanted));
+            self.status.problem = None;
+            self.status.offered = 0;
+            // It is what this revision says, too.
+            self.status.revision = wanted.revision;
+            self.say();
+            if is_first {
+                // Somebody may have been at it while no agent ran.
+                self.mend().await;
+            }
+            return;
+        }
+        self.install(wanted).await;
+    }
+
+    async fn install(&mut self, wanted: Arc<Wanted>) {
+        let revision = wanted.revision;
+        match self.try_install(&wanted).await {
+            Ok(()) => {
+                tracing::info!(set = %self.settings.name, revision, "a set was installed");
+                self.wanted = Some(wanted);
+                self.status.installs += 1;
+                self.status.problem = None;
+                self.status.offered = 0;
+                self.status.revision = revision;
+                self.say();
+            }
+            Err(why) => self.problem(revision, why),
+        }
+    }
+
+    async fn try_install(&mut self, wanted: &Arc<Wanted>) -> Result<(), String> {
+        let serial = self.record.serial + 1;
+        self.record.serial = serial;
+        let settings = Arc::clone(&self.settings);
+        let staging = Arc::clone(wanted);
+        let staged = blocking(move || set::stage(&settings, serial, &staging)).await?;
+        if let Some(check) = &self.settings.check {
+            let about = self.about(staged.folder(), wanted.revision);
+            if let Err(error) = hook::check(check, &about).await {
+                // It is removed with the next one if not now.
+                let _ = blocking(move || staged.discard()).await;
+                return Err(format!("the check refused it: {}", chain(&error)));
+            }
+        }
+        self.record.intended = Some(Installed::of(wanted, serial, staged.version()));
+        self.save().await?;
+        crate::fault::at("intended");
+        let keep = self.settings.keep;
+        let installed = blocking(move || Staged::install(staged, keep)).await;
+        crate::fault::at("installed");
+        // Also where it failed half way: what is on the disk decides.
+        if let Err(why) = installed {
+            self.settle_intent();
+            return Err(why);
+        }
+        self.record.installed = self.record.intended.take();
+        let saved = self.save().await;
+        crate::fault::at("recorded");
+        saved
+    }
+
+    /// Whether what was about to be installed, is. Where single files are half replaced, neither is
+    /// there: the newer is taken for installed, and what is missing of it is drift.
+    fn settle_intent(&mut self) {
+        let Some(intended) = self.record.intended.take() else {
+            return;
+        };
+        let differs = set::inspect(&self.settings, &intended);
+        let is_there = match intended.version {
+            Some(_) => !differs.is_ok_and(|found| found.iter().any(|one| one.contains("current"))),
+            None => true,
+        };
+        if is_there {
+            self.record.installed = Some(intended);
+        }
+    }
+
+    /// Compares the disk with what was installed, and puts it right.
+    async fn mend(&mut self) {
+        let Some(installed) = self.record.installed.clone() else {
+            return;
+        };
+        let settings = Arc::clone(&self.settings);
+        let found = match blocking(move || set::inspect(&settings, &installed)).await {
+            Ok(found) if found.is_empty() => return,
+            Ok(found) => shorten(&found),
+            Err(why) => return self.problem(0, why),
+        };
+        tracing::warn!(set = %self.settings.name, found, "somebody changed what was installed");
+        self.status.drifts += 1;
+        self.status.drifted = Some(found.clone());
+        match self.wanted.clone() {
+            Some(wanted) => self.install(wanted).await,
+            None => {
+                let why = format!("{found}; it is put right as soon as the set can be made again");
+                self.problem(0, why);
+            }
+        }
+        self.say();
+    }
+
+    async fn run_hook(&mut self) -> Result<(), String> {
+        let Some(installed) = &self.record.installed else {
+            return Ok(());
+        };
+        let (serial, revision) = (installed.serial, installed.revision);
+        let attempts = self.record.attempts() + 1;
+        let failure = match &self.settings.hook {
+            None => None,
+            Some(hook) => {
+                let about = self.about(set::place_of(&self.settings), revision);
+                let ran = hook::run(hook, &about).await;
+                crate::fault::at("hook ran");
+                ran.err().map(|error| chain(&error))
+            }
+        };
+        if let Some(why) = &failure {
+            tracing::warn!(set = %self.settings.name, attempts, why, "a hook failed");
+        }
+        self.record.ran = Some(Ran {
+            serial,
+            attempts,
+            failure: failure.clone(),
+            at_ms: set::now_ms(),
+        });
+        if let Err(why) = self.save().await {
+            self.problem(0, why);
+        }
+        self.say();
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether there is a hook to run.
+    fn owed(&self) -> bool {
+        self.settings.hook.is_some() && self.record.owes_hook()
+    }
+
+    fn about(&self, folder: Option<std::path::PathBuf>, revision: u64) -> About {
+        About {
+            set: self.settings.name.to_string(),
+            folder,
+            revision,
+        }
+    }
+
+    async fn save(&self) -> Result<(), String> {
+        let (file, record) = (Arc::clone(&self.file), self.record.clone());
+        let saved = tokio::task::spawn_blocking(move || file.save(&record)).await;
+        match saved {
+            Ok(saved) => saved.map_err(|error| chain(&error)),
+            Err(_) => Err(ENDED.to_owned()),
+        }
+    }
+
+    /// What is installed stays, and this is why; `offered` is what was not.
+    fn problem(&mut self, offered: u64, why: String) {
+        if self.status.problem.as_ref() != Some(&why) {
+            tracing::warn!(set = %self.settings.name, why, "a set is not up to date");
+        }
+        self.status.problem = Some(why);
+        self.status.offered = offered;
+        self.say();
+    }
+
+    fn say(&mut self) {
+        let installed = self.record.installed.as_ref();
+        let files = installed.map_or(&[][..], |installed| &installed.files);
+        self.status.files = files
+            .iter()
+            .map(|file| FileStatus {
+                path: file.path.display().to_string(),
+                digest: file.digest.clone(),
+            })
+            .collect();
+        self.status.digest = installed.map_or_else(String::new, |one| one.digest.clone());
+        let revision = installed.map_or(0, |installed| installed.revision);
+        self.status.revision = self.status.revision.max(revision);
+        self.status.hook = self.hook_status();
+        self.statuses
+            .say(self.settings.name.as_str(), self.status.clone());
+    }
+
+    fn hook_status(&self) -> HookStatus {
+        let (Some(hook), Some(installed)) = (&self.settings.hook, &self.record.installed) else {
+            return HookStatus::None;
+        };
+        match &self.record.ran {
+            Some(ran) if ran.serial == installed.serial => match &ran.failure {
+                None => HookStatus::Succeeded,
+                Some(why) => HookStatus::Failed {
+                    attempts: ran.attempts,
+                    why: why.clone(),
+                    gave_up: hook.attempts.is_some_and(|most| ran.attempts >= most),
+                },
+            },
+            _ => HookStatus::Owed,
+        }
+    }
+}
+
+/// Returns when it is to end; also when nobody is left to say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, InstallError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| chain(&error)),
+        Err(_) => Err(ENDED.to_owned()),
+    }
+}
+
+/// The first few.
+fn shorten(found: &[String]) -> String {
+    let shown = found.iter().take(SHOWN).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match found.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+const SHOWN: usize = 5;
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ENDED: &str = "writing it ended in a panic; this is a fault of kvagent";

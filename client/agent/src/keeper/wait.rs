@@ -1,0 +1,103 @@
+//! When a keeper looks again.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{set::Record, settings::SetSettings, values::Feed};
+
+/// The times at which something is due.
+pub(super) struct Wait {
+    inspect: Duration,
+    next_inspection: Instant,
+    next_hook: Option<Instant>,
+    /// The installation that it is for.
+    hook_serial: u64,
+}
+
+impl Wait {
+    pub(super) fn new(settings: &SetSettings) -> Self {
+        let inspect = settings.inspect.get();
+        Self {
+            inspect,
+            next_inspection: Instant::now() + inspect,
+            next_hook: None,
+            hook_serial: 0,
+        }
+    }
+
+    /// When the disk is to be looked at.
+    pub(super) fn inspection(&self) -> Instant {
+        self.next_inspection
+    }
+
+    /// It was looked at.
+    pub(super) fn inspected(&mut self) {
+        self.next_inspection = Instant::now() + self.inspect;
+    }
+
+    /// Whether the hook of what is installed is to be run now.
+    pub(super) fn is_hook_due(&mut self, record: &Record) -> bool {
+        let Some(installed) = record.installed.as_ref().filter(|_| record.owes_hook()) else {
+            self.next_hook = None;
+            return false;
+        };
+        if installed.serial != self.hook_serial {
+            // Another one was installed, or the agent was started: at once.
+            self.hook_serial = installed.serial;
+            self.next_hook = Some(Instant::now());
+        }
+        self.next_hook.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Plans the next attempt, if there is to be one.
+    pub(super) fn hook_ran(&mut self, settings: &SetSettings, record: &Record) {
+        let attempts = record.attempts();
+        self.next_hook = settings
+            .hook
+            .as_ref()
+            .filter(|_| record.owes_hook())
+            .and_then(|hook| {
+                if hook.attempts.is_some_and(|most| attempts >= most) {
+                    return None;
+                }
+                let doubled = 1_u32 << attempts.saturating_sub(1).min(20);
+                let backoff = hook.backoff.get().saturating_mul(doubled);
+                Some(Instant::now() + backoff.min(hook.longest_backoff.get()))
+            });
+    }
+
+    pub(super) fn next_hook(&self) -> Option<Instant> {
+        self.next_hook
+    }
+}
+
+/// Returns at a time; never without one.
+pub(super) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when what could not be done may be tried again; never if there is no problem.
+pub(super) async fn retry(has_problem: bool) {
+    match has_problem {
+        true => tokio::time::sleep(RETRY).await,
+        false => std::future::pending().await,
+    }
+}
+
+/// Returns when nothing changed for so long, and after ten times that in any case.
+pub(super) async fn until_quiet(feed: &mut Feed, quiet: Duration) {
+    let latest = Instant::now() + quiet * 10;
+    loop {
+        let until = (Instant::now() + quiet).min(latest);
+        match tokio::time::timeout_at(until, feed.changed()).await {
+            Ok(true) if Instant::now() < latest => {}
+            _ => return,
+        }
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(2);
