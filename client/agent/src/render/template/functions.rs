@@ -85,7 +85,7 @@ impl Scope {
             let (Some(stored), true) = (&entry.value, deep || !name.contains('/')) else {
                 continue;
             };
-            found.push(Value::from_iter([
+            found.push(Value::from_pairs([
                 ("key", Value::from(format!("{prefix}{name}"))),
                 ("name", Value::from(name)),
                 ("value", value(stored)?),
@@ -131,7 +131,7 @@ impl Branch {
             Some(value) => value,
             None => {
                 let below = self.below.into_iter();
-                Value::from_iter(below.map(|(name, branch)| (name, branch.into_value())))
+                Value::from_pairs(below.map(|(name, branch)| (name, branch.into_value())))
             }
         }
     }
