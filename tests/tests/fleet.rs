@@ -263,6 +263,9 @@ async fn an_operator_overrides_a_setting_while_every_server_is_down() {
         table.contains("EMERGENCY OVERRIDE by client/admin"),
         "{table}"
     );
+    let status = kvctl(&admin, &["status"]).await;
+    let alarm = "one instance uses an emergency override";
+    assert!(status.stdout.contains(alarm), "{status:?}");
     let explained = kvctl(&admin, &["explain", "shop/number"]).await;
     assert!(
         explained.stderr.contains("one uses an emergency override"),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use holdfast_core::State;
 use holdfast_disk::PastStatus;
-use holdfast_proto::{NodeId, limits, v1};
+use holdfast_proto::{NodeId, Timestamp, limits, v1};
 use holdfast_raft::{PeerNode, ReplicaRole, ReplicaStatus};
 
 use crate::{host::Host, peers::request_within};
@@ -31,6 +31,7 @@ pub(crate) fn local(host: &Host) -> v1::StatusResponse {
     }
     problems.extend(host.audit.problem());
     problems.extend(rotation_problem(&state));
+    problems.extend(override_problem(host, &state));
     if !matches!(past, PastStatus::Ready) {
         problems.push(format!(
             "the past is {past}; reads of older versions wait for it"
@@ -107,6 +108,19 @@ fn rotation_problem(state: &State) -> Option<String> {
         "the authority is being replaced because of {name}, and the old one is trusted until {} ends \
          that with `kvctl member remove {name} --compromised`",
         cause.author
+    ))
+}
+
+/// That services use something else than what the store has.
+fn override_problem(host: &Host, state: &State) -> Option<String> {
+    let now = Timestamp::from_millis(host.replica.now_ms()).max(state.clock());
+    let count = match state.fleet().overridden(now) {
+        0 => return None,
+        1 => "one instance uses".to_owned(),
+        count => format!("{count} instances use"),
+    };
+    Some(format!(
+        "{count} an emergency override in place of what the store has: see `kvctl fleet`"
     ))
 }
 

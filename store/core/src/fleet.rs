@@ -88,6 +88,12 @@ impl Fleet {
         self.all.is_empty()
     }
 
+    /// How many say, not long ago, that an emergency override is in use.
+    pub fn overridden(&self, now: Timestamp) -> usize {
+        let said = self.all.values().filter(|one| !one.is_stale(now));
+        said.filter(|one| one.report.is_overridden()).count()
+    }
+
     /// All of them, bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes

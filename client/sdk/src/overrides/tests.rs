@@ -249,3 +249,24 @@ fn what_shows_an_override_shows_no_value() {
     let error = fields::parse(OverrideFormat::Toml, "a = hunter2").unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
+
+proptest::proptest! {
+    /// Whatever lies there is refused in words.
+    #[test]
+    fn no_text_is_taken_that_nobody_signed(
+        garbage in ".{0,300}",
+        at in 0..2_000_usize,
+        cut in 0..2_000_usize,
+    ) {
+        proptest::prop_assert!(read(&garbage).is_err());
+        let text = signed();
+        let end = text.floor_char_boundary(at.min(text.len()));
+        let rest = text.floor_char_boundary((end + cut).min(text.len()));
+        let spliced = format!("{}{garbage}{}", &text[..end], &text[rest..]);
+        let is_blank = spliced.split_whitespace().eq(text.split_whitespace());
+        // Blanks among the base64 say nothing.
+        if spliced != text && !is_blank {
+            proptest::prop_assert!(read(&spliced).is_err(), "{spliced}");
+        }
+    }
+}

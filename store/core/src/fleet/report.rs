@@ -91,6 +91,11 @@ impl Report {
         &self.0.prefix
     }
 
+    /// Whether an emergency override is in use.
+    pub(super) fn is_overridden(&self) -> bool {
+        self.0.r#override.is_some()
+    }
+
     pub(super) fn run(&self) -> u64 {
         self.0.run
     }

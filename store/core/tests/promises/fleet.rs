@@ -207,6 +207,20 @@ fn bytes_are_limited_as_numbers_are_and_counted_down_again() {
 }
 
 #[test]
+fn who_uses_an_override_is_counted_while_it_is_heard() {
+    let mut store = Store::new();
+    let over = v1::FleetReport {
+        r#override: Some(v1::FleetOverride::default()),
+        ..said("i1", "a/", 1)
+    };
+    store.done(all([over, said("i2", "a/", 1)]));
+    let now = |store: &Store, later| Timestamp::from_millis(store.now + later);
+    assert_eq!(store.state.fleet().overridden(now(&store, 0)), 1);
+    let late = now(&store, limits::FLEET_STALE_MS);
+    assert_eq!(store.state.fleet().overridden(late), 0);
+}
+
+#[test]
 fn reports_are_forgotten_on_request_and_after_a_month() {
     let mut store = Store::new();
     store.done(all([said("i1", "a/", 1), said("i2", "a/", 1)]));
