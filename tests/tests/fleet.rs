@@ -312,6 +312,7 @@ async fn who_is_silent_for_three_minutes_is_stale_and_forgotten_after_a_month() 
     let fleet = listed(&client, "the list", |_| true).await;
     assert!(!stands(&fleet, "one", Standing::Stale), "{fleet:?}");
     passes(200);
+    client.put("shop/number", "2").await.unwrap();
     let fleet = listed(&client, "the one that went on to be heard", |fleet| {
         stands(fleet, "two", Standing::Applied)
     })

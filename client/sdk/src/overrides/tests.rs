@@ -200,6 +200,31 @@ fn a_certificate_of_a_node_or_of_another_authority_signs_nothing() {
 }
 
 #[test]
+fn nobody_signs_in_the_name_of_another_administrator() {
+    let document = Document {
+        cluster: "home".to_owned(),
+        prefix: "billing/".to_owned(),
+        signer: "client/chief".to_owned(),
+        signed: noon(),
+        expires: noon() + HOUR,
+        reason: "why".to_owned(),
+        format: OverrideFormat::Toml,
+        fields: FIELDS.to_owned(),
+    };
+    let signed = document.to_text().unwrap();
+    let proof = Signer::new(&admin()).unwrap();
+    let proof = proof.sign(signed.as_bytes()).unwrap();
+    let text = text::with_proof(&signed, &proof);
+    let known = ["client/chief".to_owned(), "client/admin".to_owned()];
+    let authority = Authority::of(&admin());
+    let error = Override::read(&authority, "billing/", Some(&known), &text, noon()).unwrap_err();
+    assert!(
+        matches!(&error, OverrideError::OtherSigner { found, .. } if found == "client/admin"),
+        "{error}"
+    );
+}
+
+#[test]
 fn nothing_is_signed_for_more_than_a_day_or_without_a_reason_or_with_odd_fields() {
     let sign = |terms: OverrideTerms, fields| {
         Override::sign(&admin(), &terms, OverrideFormat::Toml, fields, noon()).unwrap_err()
