@@ -322,6 +322,8 @@ async fn who_is_silent_for_three_minutes_is_stale_and_forgotten_after_a_month() 
     assert!(entry.heard > Duration::from_secs(190), "{entry:?}");
     drop(two);
     passes(31 * 24 * 60 * 60);
+    // Cluster time moves with what is written, or a minute after that.
+    client.put("shop/number", "3").await.unwrap();
     listed(&client, "both to be forgotten", |fleet| {
         fleet.entries.is_empty()
     })
