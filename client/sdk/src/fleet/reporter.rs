@@ -75,10 +75,11 @@ impl Client {
 }
 
 impl Reporter {
-    /// Takes a word in; the newest on a subject counts. Returns at once. Said again with another age
-    /// only, it is sent when it is to be repeated, once a minute.
+    /// Takes a word in; the newest on a subject counts. Returns at once. It is sent within a second or so;
+    /// said again with another age only, when it is to be repeated, once a minute.
     pub fn tell(&self, report: Report) {
-        if self.shared.told.lock().tell(report, Instant::now()) {
+        let moment = MOMENT.mul_f64(rand::random_range(0.0..1.0));
+        if self.shared.told.lock().tell(report, Instant::now(), moment) {
             self.shared.wake.notify_one();
         }
     }
@@ -103,6 +104,8 @@ impl Reporter {
     /// is about to end. `false`: not within `timeout`.
     pub async fn sent(&self, timeout: Duration) -> bool {
         let mut tried = self.shared.taken.subscribe();
+        self.shared.told.lock().hurry(Instant::now());
+        self.shared.wake.notify_one();
         let waiting = async {
             while self.shared.told.lock().unsent() > 0 {
                 if tried.changed().await.is_err() {
@@ -183,7 +186,8 @@ impl Shared {
     }
 
     fn taken(&self, due: &Due, answer: &v1::FleetReportResponse) {
-        let again = Instant::now() + repeat();
+        let now = Instant::now();
+        let again = now + repeat();
         {
             let mut told = self.told.lock();
             let refused = |index: usize| {
@@ -192,7 +196,7 @@ impl Shared {
             };
             for (index, word) in due.words.iter().enumerate() {
                 match refused(index) {
-                    None => told.sent(std::slice::from_ref(word), again),
+                    None => told.sent(std::slice::from_ref(word), now, again),
                     Some(refused) => {
                         if told.refused(word, &refused.why, again) {
                             let (subject, why) = (&word.0, &refused.why);
@@ -251,6 +255,8 @@ impl Drop for Sending {
     }
 }
 
+/// A change is told within this, each instance by chance: many see the same one at the same moment.
+const MOMENT: Duration = Duration::from_millis(300);
 /// Longest that one round over the nodes takes.
 const ATTEMPTS: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

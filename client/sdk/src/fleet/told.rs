@@ -1,8 +1,10 @@
 //! What a reporter was told, and what of it is to be sent when. Knows no clock and no network.
 //!
-//! Invariants: (1) of a subject only the newest word is kept. (2) What says something new is due at
-//! once, what says the same when it is to be repeated. (3) A word that came while another one was on
-//! its way is due, whatever becomes of that one.
+//! Invariants: (1) of a subject only the newest word is kept. (2) The first word is due at once, one that
+//! says something else after a moment, and what says the same when it is to be repeated. (3) A word that
+//! came while another one was on its way is due, whatever becomes of that one. (4) However often it
+//! changes, a subject is not spoken of more than once in [`REST`]: a change that a thousand see is not a
+//! thousand calls at the same moment, and many changes are not many thousand.
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +39,8 @@ struct One {
     /// It says the same since then.
     since: Instant,
     due: Instant,
+    /// Not before this.
+    rests_until: Instant,
     is_new: bool,
     /// One more with each word that says something new.
     version: u64,
@@ -62,8 +66,8 @@ impl Told {
         }
     }
 
-    /// Takes a word in. `true`: it is to be sent now.
-    pub(super) fn tell(&mut self, report: Report, now: Instant) -> bool {
+    /// Takes a word in. `true`: it is another one than before, and due in a `moment` at the earliest.
+    pub(super) fn tell(&mut self, report: Report, now: Instant, moment: Duration) -> bool {
         match self.subjects.get_mut(&report.subject) {
             Some(one) if one.report.says_the_same(&report) => {
                 one.report = report;
@@ -71,8 +75,15 @@ impl Told {
                 false
             }
             Some(one) => {
+                let soon = one.rests_until.max(now + moment);
                 *one = One {
                     version: one.version + 1,
+                    rests_until: one.rests_until,
+                    // What changes all the time is not put off all the time.
+                    due: match one.is_new {
+                        true => one.due.min(soon),
+                        false => soon,
+                    },
                     ..One::new(report, now)
                 };
                 true
@@ -129,12 +140,24 @@ impl Told {
     }
 
     /// The cluster has these words; all are to be repeated at `again`.
-    pub(super) fn sent(&mut self, words: &[(Subject, u64)], again: Instant) {
+    pub(super) fn sent(&mut self, words: &[(Subject, u64)], now: Instant, again: Instant) {
         for (subject, version) in words {
-            if let Some(one) = self.current(subject, *version) {
+            let Some(one) = self.subjects.get_mut(subject) else {
+                continue;
+            };
+            one.rests_until = now + REST;
+            if one.version == *version {
                 (one.due, one.is_new, one.refused) = (again, false, None);
+            } else {
+                one.due = one.due.max(one.rests_until);
             }
         }
+    }
+
+    /// Somebody waits: what is new is due now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        let new = self.subjects.values_mut().filter(|one| one.is_new);
+        new.for_each(|one| one.due = one.due.min(now));
     }
 
     /// The cluster does not take this word. `true`: it says so for the first time.
@@ -198,6 +221,7 @@ impl One {
             told_at: now,
             since: now,
             due: now,
+            rests_until: now,
             is_new: true,
             version: 0,
             refused: None,
@@ -207,6 +231,8 @@ impl One {
 
 static RUN: OnceLock<u64> = OnceLock::new();
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+/// Between two words on a subject, at least.
+const REST: Duration = Duration::from_secs(1);
 /// What is to be repeated within this goes along.
 const TOGETHER: Duration = Duration::from_secs(10);
 
@@ -230,13 +256,13 @@ mod tests {
     fn only_the_newest_word_of_a_subject_is_sent() {
         let (mut told, start) = (Told::new("i", "p"), Instant::now());
         for revision in 1..=50 {
-            assert!(told.tell(applied("a/", revision), start));
+            assert!(told.tell(applied("a/", revision), start, Duration::ZERO));
         }
-        told.tell(applied("b/", 3), start);
+        told.tell(applied("b/", 3), start, Duration::ZERO);
         let due = told.due(start, 100);
         assert_eq!(revisions(&due), [50, 3]);
         assert_eq!(told.unsent(), 2);
-        told.sent(&due.words, later(start, 60));
+        told.sent(&due.words, later(start, 0), later(start, 60));
         assert_eq!(told.unsent(), 0);
         assert!(told.due(start, 100).reports.is_empty());
     }
@@ -248,11 +274,11 @@ mod tests {
             age: Some(Duration::from_secs(seconds)),
             ..applied("a/", 1)
         };
-        told.tell(aged(1), start);
+        told.tell(aged(1), start, Duration::ZERO);
         let due = told.due(start, 100);
         let first = due.reports[0].sequence;
-        told.sent(&due.words, later(start, 60));
-        assert!(!told.tell(aged(2), later(start, 30)));
+        told.sent(&due.words, later(start, 0), later(start, 60));
+        assert!(!told.tell(aged(2), later(start, 30), Duration::ZERO));
         assert!(told.due(later(start, 59), 100).reports.is_empty());
         let due = told.due(later(start, 70), 100);
         assert_eq!(due.reports[0].held_ms, 70_000, "it says so since the start");
@@ -263,20 +289,48 @@ mod tests {
     #[test]
     fn a_word_that_comes_while_another_is_on_its_way_is_not_lost() {
         let (mut told, start) = (Told::new("i", "p"), Instant::now());
-        told.tell(applied("a/", 1), start);
+        told.tell(applied("a/", 1), start, Duration::ZERO);
         let first = told.due(start, 100);
-        told.tell(applied("a/", 2), start);
-        told.sent(&first.words, later(start, 60));
-        assert_eq!(revisions(&told.due(start, 100)), [2]);
+        told.tell(applied("a/", 2), start, Duration::ZERO);
+        told.sent(&first.words, later(start, 0), later(start, 60));
+        assert_eq!(told.unsent(), 1);
+        assert_eq!(told.next(), Some(start + REST));
         // Nor is it put off by the failure of the one before.
         told.failed(&first.words, later(start, 60));
+        assert_eq!(revisions(&told.due(start + REST, 100)), [2]);
+    }
+
+    #[test]
+    fn what_changes_all_the_time_is_told_once_in_a_while_and_not_put_off() {
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
+        let moment = Duration::from_millis(300);
+        let mut sent = Vec::new();
+        for tick in 0..1_000 {
+            let now = start + Duration::from_millis(tick * 10);
+            told.tell(applied("a/", tick + 1), now, moment);
+            let due = told.due(now, 100);
+            sent.extend(revisions(&due));
+            told.sent(&due.words, now, later(now, 60));
+        }
+        assert!((8..=11).contains(&sent.len()), "{sent:?} in ten seconds");
+    }
+
+    #[test]
+    fn who_waits_is_not_kept_waiting() {
+        let (mut told, start) = (Told::new("i", "p"), Instant::now());
+        told.tell(applied("a/", 1), start, Duration::ZERO);
+        let due = told.due(start, 100);
+        told.sent(&due.words, start, later(start, 60));
+        told.tell(applied("a/", 2), start, Duration::ZERO);
+        assert!(told.due(start, 100).reports.is_empty());
+        told.hurry(start);
         assert_eq!(revisions(&told.due(start, 100)), [2]);
     }
 
     #[test]
     fn what_failed_is_tried_again_and_says_since_when_it_is_so() {
         let (mut told, start) = (Told::new("i", "p"), Instant::now());
-        told.tell(applied("a/", 1), start);
+        told.tell(applied("a/", 1), start, Duration::ZERO);
         let due = told.due(start, 100);
         told.failed(&due.words, later(start, 5));
         assert!(told.due(later(start, 4), 100).reports.is_empty());
@@ -288,25 +342,25 @@ mod tests {
     #[test]
     fn a_refusal_is_told_once_and_kept() {
         let (mut told, start) = (Told::new("i", "p"), Instant::now());
-        told.tell(applied("a/", 1), start);
+        told.tell(applied("a/", 1), start, Duration::ZERO);
         let due = told.due(start, 100);
         assert!(told.refused(&due.words[0], "not yours", later(start, 60)));
         let due = told.due(later(start, 60), 100);
         assert!(!told.refused(&due.words[0], "not yours", later(start, 120)));
         assert_eq!(told.refusal().as_deref(), Some("not yours"));
         let due = told.due(later(start, 120), 100);
-        told.sent(&due.words, later(start, 180));
+        told.sent(&due.words, later(start, 120), later(start, 180));
         assert_eq!(told.refusal(), None);
     }
 
     #[test]
     fn new_words_come_before_repeats() {
         let (mut told, start) = (Told::new("i", "p"), Instant::now());
-        told.tell(applied("a/", 1), start);
-        told.tell(applied("b/", 1), start);
+        told.tell(applied("a/", 1), start, Duration::ZERO);
+        told.tell(applied("b/", 1), start, Duration::ZERO);
         let due = told.due(start, 100);
-        told.sent(&due.words, later(start, 60));
-        told.tell(applied("c/", 9), later(start, 61));
+        told.sent(&due.words, later(start, 0), later(start, 60));
+        told.tell(applied("c/", 9), later(start, 61), Duration::ZERO);
         assert_eq!(revisions(&told.due(later(start, 61), 1)), [9]);
     }
 }
