@@ -1,4 +1,4 @@
-//! Where `kvd`, `kvctl` and the examples are: beside the test, of the same profile, built if need
+//! Where `kvd`, `kvctl`, `kvagent` and the examples are: beside the test, of the same profile, built if need
 //! be.
 //!
 //! Cargo tells a test only of the binaries of its own package. So the first test that needs them
@@ -22,6 +22,11 @@ pub fn kvd() -> PathBuf {
 /// The command line.
 pub fn kvctl() -> PathBuf {
     folder().join("kvctl")
+}
+
+/// The sidecar.
+pub fn kvagent() -> PathBuf {
+    folder().join("kvagent")
 }
 
 /// The folder of the running test's profile, like `target/debug`.
@@ -48,7 +53,10 @@ fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match std::env::var_os("HOLDFAST_BIN_DIR") {
         Some(folder) => folder.into(),
-        None => build(&["--bin", "kvd", "--bin", "kvctl"]).expect("kvd and kvctl build"),
+        None => {
+            let programs = ["--bin", "kvd", "--bin", "kvctl", "--bin", "kvagent"];
+            build(&programs).expect("kvd, kvctl and kvagent build")
+        }
     })
 }
 
@@ -72,7 +80,7 @@ fn build(which: &[&str]) -> anyhow::Result<PathBuf> {
         command.arg("--release");
     }
     if cfg!(feature = "faults") {
-        command.args(["--features", "holdfast-server/faults"]);
+        command.args(["--features", "holdfast-server/faults,kvagent/faults"]);
     }
     let output = command.output().context("running cargo")?;
     if !output.status.success() {

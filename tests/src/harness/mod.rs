@@ -3,9 +3,11 @@
 //! [`Cluster`] is `kvd` processes with SIGKILL, SIGSTOP and restart. Their network is plain
 //! loopback, or a [`Fabric`] of proxies that can be cut, slowed and spoilt without root, or
 //! network [namespaces](netns) where root allows it. [`Etcd`] is real etcd, to compare with.
+//! [`Agent`] is a `kvagent` with its settings and what it installs.
 //! [`reaper`] sees to it that nothing outlives a test, and [`Folder`] that a failed one leaves its
 //! evidence.
 
+pub mod agent;
 pub mod binaries;
 pub mod cluster;
 pub mod etcd;
@@ -21,6 +23,7 @@ pub mod stall;
 pub mod turn;
 pub mod wait;
 
+pub use agent::Agent;
 pub use cluster::{Cluster, ClusterOptions, Network};
 pub use etcd::{Etcd, EtcdOptions};
 pub use fabric::Fabric;

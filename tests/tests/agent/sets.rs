@@ -1,0 +1,288 @@
+//! Sets follow the cluster, whole, and are looked after.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use holdfast_tests::harness::Agent;
+
+use crate::{one_node, put, until};
+
+/// Two files that must always say the same.
+const PAIR: &str = r#"
+[[set]]
+name = "pair"
+folder = "pair"
+prefixes = ["web/"]
+settle = "10ms"
+inspect = "200ms"
+keep = 3
+[[set.file]]
+path = "first"
+template = "both.j2"
+[[set.file]]
+path = "deep/second"
+template = "both.j2"
+[set.hook]
+exec = ["@DIR@/hook"]
+"#;
+
+/// Reads both files of one version again and again.
+struct Reader {
+    stop: Arc<AtomicBool>,
+    seen: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Reader {
+    fn start(current: &Path) -> Self {
+        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (stopped, counted, current) =
+            (Arc::clone(&stop), Arc::clone(&seen), current.to_owned());
+        let thread = std::thread::spawn(move || {
+            let mut newest = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                // As a service does that opens its folder: what it holds open is one version.
+                let Ok(version) = fs::canonicalize(&current) else {
+                    panic!("current is gone");
+                };
+                let read = |name: &str| fs::read_to_string(version.join(name));
+                let (first, second) = match (read("first"), read("deep/second")) {
+                    (Ok(first), Ok(second)) => (first, second),
+                    // Four versions later it was removed.
+                    _ => continue,
+                };
+                assert_eq!(first, second, "half of a set in {version:?}");
+                let number: u64 = first.trim().parse().unwrap();
+                assert!(number >= newest, "{number} after {newest}");
+                newest = number;
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self {
+            stop,
+            seen,
+            thread: Some(thread),
+        }
+    }
+
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+        self.seen.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_follows_whole_and_its_hook_runs_for_what_was_installed() {
+    let (_cluster, client) = one_node().await;
+    let mut agent = Agent::new(&_cluster, "agent", PAIR).unwrap();
+    agent.write("both.j2", "{{ key('web/number') }}\n").unwrap();
+    agent
+        .write_script(
+            "hook",
+            "cat \"$HOLDFAST_FOLDER/first\" >> \"$(dirname \"$0\")/ran\"",
+        )
+        .unwrap();
+    put(&client, &[("web/number", "1")]).await;
+    agent.start().unwrap();
+    until("the first hook", || agent.read("ran") == "1\n").await;
+
+    let reader = Reader::start(&agent.join("pair/current"));
+    let mut took = Vec::new();
+    for number in 2..=40 {
+        let text = number.to_string();
+        put(&client, &[("web/number", &text)]).await;
+        let started = Instant::now();
+        until("the file", || {
+            agent.read("pair/current/first").trim() == text
+        })
+        .await;
+        took.push(started.elapsed());
+    }
+    took.sort();
+    println!(
+        "from the put's return to the file: p50 {:?}, p95 {:?} (settle 10 ms)",
+        took[took.len() / 2],
+        took[took.len() * 95 / 100]
+    );
+    until("the last hook", || agent.read("ran").ends_with("\n40\n")).await;
+    let before = agent.read("ran").lines().count();
+    assert!(before <= 40, "{before} hooks for 40 changes");
+
+    // A burst is one change, or a few.
+    for number in 41..=140 {
+        put(&client, &[("web/number", &number.to_string())]).await;
+    }
+    until("the end of the burst", || {
+        agent.read("ran").ends_with("\n140\n")
+    })
+    .await;
+    let burst = agent.read("ran").lines().count() - before;
+    assert!(burst < 80, "{burst} hooks for a burst of 100");
+    // What changes nothing runs nothing.
+    put(&client, &[("web/other", "1")]).await;
+    put(&client, &[("web/number", "140")]).await;
+    let last = put(&client, &[("web/number", "141")]).await;
+    until("the next", || agent.read("ran").ends_with("\n140\n141\n")).await;
+    assert!(reader.end() > 100, "it read while the set was replaced");
+    // A reader of the fleet sees what is installed.
+    until_told(&_cluster, last).await;
+}
+
+/// Waits until the cluster knows that the set is of a revision.
+async fn until_told(cluster: &holdfast_tests::harness::Cluster, revision: u64) {
+    use holdfast_tests::harness::{program::asked, wait};
+    let context = cluster.context_file();
+    wait::until("the fleet's view", crate::LIMIT, || async {
+        let fleet = asked(&context, &["fleet"]).await.to_string();
+        let is_there = fleet.contains("\"pair\"") && fleet.contains(&revision.to_string());
+        is_there.then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_edits_is_found_told_and_put_right() {
+    let (cluster, client) = one_node().await;
+    let mut agent = Agent::new(&cluster, "agent", PAIR).unwrap();
+    agent.write("both.j2", "{{ key('web/number') }}\n").unwrap();
+    agent
+        .write_script("hook", "echo x >> \"$(dirname \"$0\")/ran\"")
+        .unwrap();
+    put(&client, &[("web/number", "1")]).await;
+    agent.start().unwrap();
+    until("the first hook", || agent.read("ran") == "x\n").await;
+    let file = agent.join("pair/current/first");
+    fs::write(&file, "mine\n").unwrap();
+    until("it is put right", || {
+        agent.read("pair/current/first") == "1\n"
+    })
+    .await;
+    until("the hook for it", || agent.read("ran") == "x\nx\n").await;
+    assert!(
+        agent.said().contains("first was edited"),
+        "{}",
+        agent.said()
+    );
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    until("the mode", || {
+        fs::metadata(&file).is_ok_and(|about| about.permissions().mode() & 0o777 == 0o644)
+    })
+    .await;
+    // While no agent looks.
+    agent.kill();
+    fs::remove_file(&file).unwrap();
+    agent.start().unwrap();
+    until("the file is back", || {
+        agent.read("pair/current/first") == "1\n"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_is_never_emptied_and_a_broken_one_harms_no_other() {
+    let (cluster, client) = one_node().await;
+    let settings = r#"
+[[set]]
+name = "good"
+folder = "good"
+prefixes = ["good/"]
+settle = "10ms"
+[[set.file]]
+path = "file.json"
+format = "json"
+[[set]]
+name = "bad"
+folder = "bad"
+prefixes = ["bad/"]
+settle = "10ms"
+[[set.file]]
+path = "file"
+template = "bad.j2"
+"#;
+    let mut agent = Agent::new(&cluster, "agent", settings).unwrap();
+    agent
+        .write("bad.j2", "{{ key('bad/number') | parse_int }}")
+        .unwrap();
+    put(
+        &client,
+        &[
+            ("good/a", "1"),
+            ("good/b@node:n1", "mine"),
+            ("good/b", "all"),
+            ("bad/number", "1"),
+        ],
+    )
+    .await;
+    agent.start().unwrap();
+    until("both sets", || {
+        agent
+            .read("good/current/file.json")
+            .contains("\"a\": \"1\"")
+            && agent.read("bad/current/file") == "1"
+    })
+    .await;
+    assert!(
+        agent
+            .read("good/current/file.json")
+            .contains("\"b\": \"mine\"")
+    );
+
+    put(&client, &[("bad/number", "none")]).await;
+    until("it is told", || agent.said().contains("no whole number")).await;
+    put(&client, &[("good/a", "2")]).await;
+    until("the other set", || {
+        agent
+            .read("good/current/file.json")
+            .contains("\"a\": \"2\"")
+    })
+    .await;
+    assert_eq!(agent.read("bad/current/file"), "1");
+    put(&client, &[("bad/number", "3")]).await;
+    until("it is mended", || agent.read("bad/current/file") == "3").await;
+
+    let good = agent.read("good/current/file.json");
+    for key in ["good/a", "good/b", "good/b@node:n1"] {
+        client.delete(key).await.unwrap();
+    }
+    until("it is told", || {
+        agent.said().contains("there is no key under good/")
+    })
+    .await;
+    // Of the deletions that left some, one may have been installed.
+    assert!(
+        agent.read("good/current/file.json").contains("\"b\""),
+        "{good}"
+    );
+
+    // No server, and a new agent: what is installed stays.
+    let mut cluster = cluster;
+    cluster.kill_all();
+    agent.start().unwrap();
+    until("it is told", || {
+        agent.said().contains("no server") || agent.said().contains("reach")
+    })
+    .await;
+    assert_eq!(agent.read("bad/current/file"), "3");
+    cluster.mend().unwrap();
+    let newest = holdfast_tests::harness::wait::until("the cluster", crate::LIMIT, || async {
+        client.put("bad/number", "4").await.ok()
+    });
+    newest.await.unwrap();
+    until("it follows again", || agent.read("bad/current/file") == "4").await;
+    let ended = {
+        let process = agent.process();
+        process.signal(rustix::process::Signal::TERM);
+        process.wait(Duration::from_secs(20)).unwrap()
+    };
+    assert!(ended.success(), "{ended}");
+}
