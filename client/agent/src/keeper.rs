@@ -69,6 +69,8 @@ impl Keeper {
             status,
         };
         keeper.settle_intent();
+        let installed = keeper.record.installed.as_ref();
+        keeper.status.revision = installed.map_or(0, |installed| installed.revision);
         keeper.say();
         keeper
     }
@@ -195,34 +197,40 @@ impl Keeper {
         let is_same = |installed: &Installed| installed.digest == wanted.digest;
         if self.record.installed.as_ref().is_some_and(is_same) {
             let is_first = self.wanted.is_none();
-            self.wanted = Some(Arc::clone(&wanted));
-            self.status.problem = None;
-            self.status.offered = 0;
             // It is what this revision says, too.
             self.status.revision = wanted.revision;
-            self.say();
+            self.wanted = Some(wanted);
+            self.is_up_to_date();
             if is_first {
                 // Somebody may have been at it while no agent ran.
                 self.mend().await;
             }
-            return;
+        } else if self.install(wanted).await {
+            self.is_up_to_date();
         }
-        self.install(wanted).await;
     }
 
-    async fn install(&mut self, wanted: Arc<Wanted>) {
+    fn is_up_to_date(&mut self) {
+        self.status.problem = None;
+        self.status.offered = 0;
+        self.say();
+    }
+
+    /// Whether it was installed; if not, the status says why.
+    async fn install(&mut self, wanted: Arc<Wanted>) -> bool {
         let revision = wanted.revision;
         match self.try_install(&wanted).await {
             Ok(()) => {
                 tracing::info!(set = %self.settings.name, revision, "a set was installed");
                 self.wanted = Some(wanted);
                 self.status.installs += 1;
-                self.status.problem = None;
-                self.status.offered = 0;
                 self.status.revision = revision;
-                self.say();
+                true
             }
-            Err(why) => self.problem(revision, why),
+            Err(why) => {
+                self.problem(revision, why);
+                false
+            }
         }
     }
 
@@ -249,6 +257,8 @@ impl Keeper {
         // Also where it failed half way: what is on the disk decides.
         if let Err(why) = installed {
             self.settle_intent();
+            // So that it is compared with the disk before it is said to be there.
+            self.wanted = None;
             return Err(why);
         }
         self.record.installed = self.record.intended.take();
@@ -263,11 +273,8 @@ impl Keeper {
         let Some(intended) = self.record.intended.take() else {
             return;
         };
-        let differs = set::inspect(&self.settings, &intended);
-        let is_there = match intended.version {
-            Some(_) => !differs.is_ok_and(|found| found.iter().any(|one| one.contains("current"))),
-            None => true,
-        };
+        // If that cannot be seen, it is found when it is to be installed.
+        let is_there = set::is_in_use(&self.settings, &intended).unwrap_or(false);
         if is_there {
             self.record.installed = Some(intended);
         }
@@ -288,7 +295,10 @@ impl Keeper {
         self.status.drifts += 1;
         self.status.drifted = Some(found.clone());
         match self.wanted.clone() {
-            Some(wanted) => self.install(wanted).await,
+            // What keeps a newer one from being installed is still so.
+            Some(wanted) => {
+                self.install(wanted).await;
+            }
             None => {
                 let why = format!("{found}; it is put right as soon as the set can be made again");
                 self.problem(0, why);
@@ -367,12 +377,10 @@ impl Keeper {
             .iter()
             .map(|file| FileStatus {
                 path: file.path.display().to_string(),
-                digest: file.digest.clone(),
+                digest: file.told_digest.clone(),
             })
             .collect();
-        self.status.digest = installed.map_or_else(String::new, |one| one.digest.clone());
-        let revision = installed.map_or(0, |installed| installed.revision);
-        self.status.revision = self.status.revision.max(revision);
+        self.status.digest = installed.map_or_else(String::new, Installed::told_digest);
         self.status.hook = self.hook_status();
         self.statuses
             .say(self.settings.name.as_str(), self.status.clone());

@@ -108,6 +108,23 @@ pub(crate) fn stage(
     }
 }
 
+/// Whether it is what the link leads to. Single files have none: what of them is not in place yet is
+/// found by looking at each.
+pub(crate) fn is_in_use(
+    settings: &SetSettings,
+    installed: &Installed,
+) -> Result<bool, InstallError> {
+    match (settings.place(), &installed.version) {
+        (Place::Folder(folder), Some(version)) => match versions::current(folder) {
+            Ok(current) => Ok(current.as_deref() == Some(Path::new(version))),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+        },
+        (Place::Single, None) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
 /// Where a set's files are found by who uses them.
 pub(crate) fn place_of(settings: &SetSettings) -> Option<PathBuf> {
     match settings.place() {

@@ -69,6 +69,7 @@ pub(crate) struct Settings {
     /// The socket for services of this node.
     pub(crate) socket: Option<SocketSettings>,
     /// The port for monitors.
+    #[allow(dead_code, reason = "read by the port for monitors")]
     pub(crate) http: Option<HttpSettings>,
     /// Sets of files.
     #[serde(default, rename = "set")]

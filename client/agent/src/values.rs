@@ -78,6 +78,14 @@ impl Values {
         }
     }
 
+    /// The revision that wrote a secret; 0: there is none.
+    pub(crate) fn version(&self, key: &str) -> u64 {
+        match self.keys.get(key) {
+            Some(Held::Open(secret)) => secret.entry().modified.get(),
+            _ => 0,
+        }
+    }
+
     /// What begins so, by key; the names are what follows.
     pub(crate) fn under<'a>(
         &'a self,

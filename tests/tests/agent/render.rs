@@ -106,6 +106,17 @@ async fn a_dry_run_shows_what_would_change_but_no_secret() {
     let edited = agent.render(&["--dry-run"]).await.success();
     assert!(edited.contains("is not shown"), "{edited}");
     let record = agent.read("state/sets/app.json");
+    let file = |name: &str| {
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let files = record["installed"]["files"].as_array().unwrap().clone();
+        files.into_iter().find(|file| file["path"] == name).unwrap()
+    };
+    let (conf, plain) = (file("app.conf"), file("plain.env"));
+    assert_ne!(
+        conf["digest"], conf["told_digest"],
+        "it could be guessed by"
+    );
+    assert_eq!(plain["digest"], plain["told_digest"]);
     let sums = [PASSWORD, OTHER].map(|text| {
         use base64::Engine as _;
         base64::prelude::BASE64_STANDARD.encode(format!("u:{text}"))

@@ -48,6 +48,9 @@ pub(crate) struct Installed {
 pub(crate) struct InstalledFile {
     pub(crate) path: PathBuf,
     pub(crate) digest: String,
+    /// What is told of the content: of one with secrets, nothing that they could be guessed by.
+    #[serde(default)]
+    pub(crate) told_digest: String,
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -113,10 +116,23 @@ impl Record {
 }
 
 impl Installed {
+    /// What is told of all of it.
+    pub(crate) fn told_digest(&self) -> String {
+        let mut all = blake3::Hasher::new();
+        for file in &self.files {
+            let path = file.path.as_os_str().as_encoded_bytes();
+            all.update(&(path.len() as u64).to_le_bytes());
+            all.update(path);
+            all.update(file.told_digest.as_bytes());
+        }
+        all.finalize().to_hex().to_string()
+    }
+
     pub(crate) fn of(wanted: &Wanted, serial: u64, version: Option<&str>) -> Self {
         let files = wanted.files.iter().map(|file| InstalledFile {
             path: file.path.clone(),
             digest: file.digest.clone(),
+            told_digest: file.told_digest.clone(),
             mode: file.access.mode,
             uid: file.access.owner.uid,
             gid: file.access.owner.gid,

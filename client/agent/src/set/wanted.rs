@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{Owner, directory::Access};
 use crate::{
-    render::{self, RenderError, Secrets},
+    render::{self, Content, RenderError, Secrets},
     settings::{Mode, SetSettings},
     values::Values,
 };
@@ -29,6 +29,9 @@ pub(crate) struct WantedFile {
     pub(crate) content: Zeroizing<Vec<u8>>,
     /// Of the content.
     pub(crate) digest: String,
+    /// What is told of the content. A short secret could be guessed by a hash, so of a file with secrets
+    /// it is a hash of what is shown and of the secrets' versions.
+    pub(crate) told_digest: String,
     /// As it is shown, if it holds secrets.
     pub(crate) veiled: Option<String>,
 }
@@ -104,13 +107,18 @@ impl Wanted {
                 true => Mode::of(0o600),
                 false => Mode::of(0o644),
             };
+            let digest = digest(&content.bytes);
             files.push(WantedFile {
+                told_digest: match &veiled {
+                    None => digest.clone(),
+                    Some(veiled) => told_digest(veiled, &content, values),
+                },
                 path: file.path.clone(),
                 access: Access {
                     owner,
                     mode: file.mode.unwrap_or(usual).bits(),
                 },
-                digest: digest(&content.bytes),
+                digest,
                 content: content.bytes,
                 veiled,
             });
@@ -161,6 +169,15 @@ fn guard(
 
 pub(super) fn digest(content: &[u8]) -> String {
     blake3::hash(content).to_hex().to_string()
+}
+
+fn told_digest(veiled: &str, content: &Content, values: &Values) -> String {
+    let mut told = blake3::Hasher::new();
+    told.update(veiled.as_bytes());
+    for key in &content.secrets {
+        told.update(&values.version(key).to_le_bytes());
+    }
+    told.finalize().to_hex().to_string()
 }
 
 fn digest_of_all(files: &[WantedFile]) -> String {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 /// Where monitors ask.
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "read by who serves it")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpSettings {
     /// Address and port. What is told there holds no value, but names of sets and prefixes.

@@ -8,6 +8,7 @@ use super::{Mode, Wrong};
 
 /// The socket.
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "read by who serves it")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SocketSettings {
     /// Where it is.
@@ -22,6 +23,7 @@ pub(crate) struct SocketSettings {
 
 /// What some users may do.
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "read by who serves it")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Allow {
     /// A user, by name.
