@@ -271,3 +271,34 @@ async fn an_override_can_mend_what_the_store_has_and_stays_if_nothing_is_left_wi
     problem(&config, "still in use").await;
     assert_eq!(config.load().number, 42);
 }
+
+#[tokio::test]
+async fn what_is_kept_on_disk_is_a_whole_configuration_without_the_override() {
+    let mut home = Home::new().await;
+    let config = home.open().await;
+    let kept = config.status().revision;
+    until("it is kept", async || config.status().cached == kept).await;
+    let broken = home.client.put("shop/number@node:db7", "seven").await;
+    let broken = broken.unwrap().revision.get();
+    until("it is refused", async || config.status().rejected.is_some()).await;
+    home.place(HOUR, "number = 42\n");
+    number_is(&config, 42).await;
+    assert!(config.status().revision >= broken);
+    drop(config);
+    home.kill();
+    fs::remove_file(home.file()).unwrap();
+    let config = home.open().await;
+    assert_eq!((config.load().number, config.status().revision), (7, kept));
+}
+
+#[tokio::test]
+async fn a_service_starts_although_the_override_that_lies_there_does_not_fit() {
+    let home = Home::new().await;
+    home.place(HOUR, "number = \"x\"\n");
+    let config = home.open().await;
+    assert_eq!(config.load().number, 7);
+    problem(&config, "number: expected u64, found text").await;
+    home.place(HOUR, "number = 42\n");
+    number_is(&config, 42).await;
+    assert_eq!(config.status().override_problem, None);
+}
