@@ -61,6 +61,7 @@ mod layers;
 mod open;
 mod overriding;
 mod reporting;
+mod start;
 mod tree;
 
 pub use self::{

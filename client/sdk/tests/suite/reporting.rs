@@ -161,7 +161,8 @@ async fn many_words_in_a_row_are_told_as_one_and_no_word_waits_for_another() {
 #[tokio::test]
 async fn what_was_told_while_every_server_was_down_is_sent_when_one_is_back() {
     let mut cluster = Cluster::start(1);
-    let client = cluster.client(|_| {});
+    // So that attempts fail for good in between.
+    let client = cluster.client(|options| options.request_timeout = Duration::from_millis(200));
     let reporter = client.reporter("web-1");
     reporter.tell(applied("shop/", 1));
     assert!(reporter.sent(SOON).await);
