@@ -5,7 +5,12 @@
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
-use std::{fs, os::unix::process::ExitStatusExt as _, time::Duration};
+use std::{
+    fs,
+    os::unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use holdfast_client::Client;
 use holdfast_tests::harness::{Agent, Cluster, ClusterOptions, wait};
@@ -52,6 +57,8 @@ keep = 1
 [[set.file]]
 path = "FIRST"
 template = "both.j2"
+mode = "0640"
+group = "GROUP"
 [[set.file]]
 path = "SECOND"
 template = "both.j2"
@@ -74,7 +81,8 @@ struct Scene {
 impl Scene {
     async fn begin(cluster: &Cluster, settings: &str, files: [&'static str; 2]) -> Self {
         let client = cluster.client().await.unwrap();
-        let agent = Agent::new(cluster, "agent", settings).unwrap();
+        let settings = settings.replace("GROUP", &group().to_string());
+        let agent = Agent::new(cluster, "agent", &settings).unwrap();
         // Long, so that half of it is seen to be half.
         let template = "{{ key('web/number') }}\n{% for line in range(2000) %}line {{ line }}\n{% endfor %}end\n";
         agent.write("both.j2", template).unwrap();
@@ -129,6 +137,21 @@ impl Scene {
         .await;
     }
 
+    /// A file that is half written already has its owner and its mode.
+    fn look_at_half_a_file(&self) {
+        let is_new = |path: &PathBuf| path.to_string_lossy().contains("new");
+        let inside = |folder: &str| {
+            let entries = fs::read_dir(self.agent.join(folder)).into_iter().flatten();
+            entries.map(|entry| entry.unwrap().path()).filter(is_new)
+        };
+        let staged = inside("set").map(|folder| folder.join("first"));
+        let half = staged.chain(inside("single")).next().unwrap();
+        let about = fs::metadata(&half).unwrap();
+        assert!(about.len() > 0, "{half:?}");
+        assert_eq!(about.mode() & 0o7777, 0o640, "{half:?}");
+        assert_eq!(about.gid(), group(), "{half:?}");
+    }
+
     /// Dies at a step of installing the next number, and another one goes on.
     async fn die_at(&mut self, step: &str, must_be_one: bool) {
         self.change().await;
@@ -138,6 +161,9 @@ impl Scene {
         });
         let ended = ended.await.unwrap();
         assert_eq!(ended.signal(), Some(9), "at {step}");
+        if step == "half a file" {
+            self.look_at_half_a_file();
+        }
         let found = self.files.map(|file| self.number_in(file));
         assert!(
             found.iter().all(Option::is_some),
@@ -148,6 +174,14 @@ impl Scene {
         }
         self.agent.start().unwrap();
         self.converges(step).await;
+    }
+}
+
+/// Another group than the own, where that may be given.
+fn group() -> u32 {
+    match rustix::process::geteuid().is_root() {
+        true => 1,
+        false => rustix::process::getegid().as_raw(),
     }
 }
 

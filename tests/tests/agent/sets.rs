@@ -20,7 +20,7 @@ const PAIR: &str = r#"
 [[set]]
 name = "pair"
 folder = "pair"
-prefixes = ["web/"]
+prefixes = ["web/", "app/"]
 settle = "10ms"
 inspect = "200ms"
 keep = 3
@@ -60,7 +60,10 @@ impl Reader {
                     _ => continue,
                 };
                 assert_eq!(first, second, "half of a set in {version:?}");
-                let number: u64 = first.trim().parse().unwrap();
+                // Each of another prefix, put in one transaction.
+                let (web, app) = first.trim().split_once(' ').unwrap();
+                assert_eq!(web, app, "of two revisions in {version:?}");
+                let number: u64 = web.parse().unwrap();
                 assert!(number >= newest, "{number} after {newest}");
                 newest = number;
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -80,26 +83,37 @@ impl Reader {
     }
 }
 
+/// One number under two prefixes, in one revision.
+async fn both(client: &holdfast_client::Client, number: u64) -> u64 {
+    let text = number.to_string();
+    put(client, &[("web/number", &text), ("app/number", &text)]).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_set_follows_whole_and_its_hook_runs_for_what_was_installed() {
     let (_cluster, client) = one_node().await;
     let mut agent = Agent::new(&_cluster, "agent", PAIR).unwrap();
-    agent.write("both.j2", "{{ key('web/number') }}\n").unwrap();
+    agent
+        .write(
+            "both.j2",
+            "{{ key('web/number') }} {{ key('app/number') }}\n",
+        )
+        .unwrap();
     agent
         .write_script(
             "hook",
-            "cat \"$HOLDFAST_FOLDER/first\" >> \"$(dirname \"$0\")/ran\"",
+            "cut -d ' ' -f 1 \"$HOLDFAST_FOLDER/first\" >> \"$(dirname \"$0\")/ran\"",
         )
         .unwrap();
-    put(&client, &[("web/number", "1")]).await;
+    both(&client, 1).await;
     agent.start().unwrap();
     until("the first hook", || agent.read("ran") == "1\n").await;
 
     let reader = Reader::start(&agent.join("pair/current"));
     let mut took = Vec::new();
     for number in 2..=40 {
-        let text = number.to_string();
-        put(&client, &[("web/number", &text)]).await;
+        both(&client, number).await;
+        let text = format!("{number} {number}");
         let started = Instant::now();
         until("the file", || {
             agent.read("pair/current/first").trim() == text
@@ -119,7 +133,7 @@ async fn a_set_follows_whole_and_its_hook_runs_for_what_was_installed() {
 
     // A burst is one change, or a few.
     for number in 41..=140 {
-        put(&client, &[("web/number", &number.to_string())]).await;
+        both(&client, number).await;
     }
     until("the end of the burst", || {
         agent.read("ran").ends_with("\n140\n")
@@ -129,8 +143,8 @@ async fn a_set_follows_whole_and_its_hook_runs_for_what_was_installed() {
     assert!(burst < 80, "{burst} hooks for a burst of 100");
     // What changes nothing runs nothing.
     put(&client, &[("web/other", "1")]).await;
-    put(&client, &[("web/number", "140")]).await;
-    let last = put(&client, &[("web/number", "141")]).await;
+    both(&client, 140).await;
+    let last = both(&client, 141).await;
     until("the next", || agent.read("ran").ends_with("\n140\n141\n")).await;
     assert!(reader.end() > 100, "it read while the set was replaced");
     // A reader of the fleet sees what is installed.
@@ -153,7 +167,7 @@ async fn until_told(cluster: &holdfast_tests::harness::Cluster, revision: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_somebody_edits_is_found_told_and_put_right() {
     let (cluster, client) = one_node().await;
-    let mut agent = Agent::new(&cluster, "agent", PAIR).unwrap();
+    let mut agent = Agent::new(&cluster, "agent", &PAIR.replace(", \"app/\"", "")).unwrap();
     agent.write("both.j2", "{{ key('web/number') }}\n").unwrap();
     agent
         .write_script("hook", "echo x >> \"$(dirname \"$0\")/ran\"")
