@@ -37,6 +37,8 @@ fn report(name: &str, status: &SetStatus, place: &Place) -> Report {
         None => Report::applied(subject, status.revision),
         Some(why) => Report::rejected(subject, status.revision, status.offered, why),
     };
+    report.age = status.confirmed.map(|confirmed| confirmed.elapsed());
+    report.offline = status.is_offline;
     report.node = place.node_name().map(str::to_owned);
     report.roles = place.roles().to_vec();
     report.items = status

@@ -7,7 +7,10 @@
 
 mod wait;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use holdfast_client::{Place, ReadError};
 use tokio::sync::watch;
@@ -152,7 +155,10 @@ impl Keeper {
 
     /// Installs what there is, if it is something else than what is installed.
     async fn catch_up(&mut self, feed: &Feed) {
-        let values = match feed.values().await {
+        let values = feed.values().await;
+        self.status.confirmed = Instant::now().checked_sub(feed.age());
+        self.status.is_offline = feed.is_offline();
+        let values = match values {
             Ok(values) => Arc::new(values),
             Err(unready) => {
                 return self.problem(0, unready.to_string());

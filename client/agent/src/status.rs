@@ -1,6 +1,6 @@
 //! How each set is, for health, metrics and the fleet. Says no value and no secret.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
@@ -25,6 +25,10 @@ pub(crate) struct SetStatus {
     /// What is installed.
     pub(crate) files: Vec<FileStatus>,
     pub(crate) hook: HookStatus,
+    /// When the cluster was known to have nothing newer, as far as was looked at; `None`: never yet.
+    pub(crate) confirmed: Option<Instant>,
+    /// Whether what it is made of is from this node's disk: no server answered yet.
+    pub(crate) is_offline: bool,
     /// What keeps it from being up to date.
     pub(crate) problem: Option<String>,
     /// How often it was installed since the agent started.

@@ -80,3 +80,28 @@ async fn a_hook_that_fails_is_repeated_and_not_forgotten_by_a_restart() {
     put(&client, &[("web/text", "4")]).await;
     until("the newest", || agent.read("done").ends_with("4\n")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_is_told_to_reload_the_unit_and_nothing_else() {
+    let (cluster, client) = one_node().await;
+    let settings = SETTINGS.replace("exec = [\"@DIR@/hook\"]", "reload = \"web@1.service\"");
+    let mut agent = Agent::new(&cluster, "agent", &settings).unwrap();
+    // There is no systemd where tests run.
+    agent
+        .write_script(
+            "bin/systemctl",
+            "echo \"$*\" > \"$(dirname \"$0\")/../asked\"",
+        )
+        .unwrap();
+    let path = format!(
+        "{}:{}",
+        agent.join("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
+    put(&client, &[("web/text", "1")]).await;
+    agent.start_with(&[("PATH", &path)]).unwrap();
+    until("systemd was asked", || {
+        agent.read("asked") == "reload -- web@1.service\n"
+    })
+    .await;
+}

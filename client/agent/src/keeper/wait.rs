@@ -101,3 +101,64 @@ pub(super) async fn until_quiet(feed: &mut Feed, quiet: Duration) {
 }
 
 const RETRY: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::set::{Installed, Ran};
+
+    fn record(attempts: u32, failure: Option<&str>) -> Record {
+        let installed = Installed {
+            serial: 3,
+            revision: 7,
+            digest: String::new(),
+            keys: 1,
+            at_ms: 0,
+            version: None,
+            files: Vec::new(),
+        };
+        let ran = Ran {
+            serial: 3,
+            attempts,
+            failure: failure.map(str::to_owned),
+            at_ms: 0,
+        };
+        Record {
+            installed: Some(installed),
+            ran: (attempts > 0).then_some(ran),
+            ..Record::default()
+        }
+    }
+
+    fn settings(hook: &str) -> SetSettings {
+        let text = format!(
+            "name = \"s\"\nfolder = \"/f\"\nprefixes = [\"p/\"]\n[hook]\nexec = [\"true\"]\n\
+             backoff = \"1s\"\nlongest_backoff = \"10s\"\n{hook}"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hook_is_tried_at_once_then_later_and_later_and_as_often_as_is_said() {
+        let set = settings("attempts = 6");
+        let mut wait = Wait::new(&set);
+        assert!(wait.is_hook_due(&record(0, None)), "it was never tried");
+        for (attempts, seconds) in [(1, 1), (2, 2), (4, 8), (5, 10)] {
+            let failed = record(attempts, Some("no"));
+            wait.hook_ran(&set, &failed);
+            let due = wait.next_hook().unwrap() - Instant::now();
+            assert_eq!(due.as_secs(), seconds, "after {attempts}");
+            assert!(!wait.is_hook_due(&failed));
+            tokio::time::advance(due).await;
+            assert!(wait.is_hook_due(&failed));
+        }
+        wait.hook_ran(&set, &record(6, Some("no")));
+        assert_eq!(wait.next_hook(), None, "that was the last attempt");
+        // Another agent, or another installation, begins anew.
+        assert!(Wait::new(&set).is_hook_due(&record(6, Some("no"))));
+        assert!(
+            !Wait::new(&set).is_hook_due(&record(1, None)),
+            "it succeeded"
+        );
+    }
+}

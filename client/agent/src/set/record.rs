@@ -18,7 +18,7 @@ use crate::settings::SetName;
 /// What is known of a set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Record {
-    pub(super) format: u32,
+    pub(crate) format: u32,
     /// Of the newest installation that was begun.
     pub(crate) serial: u64,
     /// What is in place.
