@@ -79,7 +79,13 @@ async fn nginx_is_replaced_two_hundred_times_and_no_request_fails() {
         .write("nginx/site.conf.j2", &template.replace(greeting, two))
         .unwrap();
 
-    // Without nginx there is no pid file: the hook fails, is told and repeated, and works once there is.
+    let check = agent.read("nginx/check.nginx.j2");
+    let pid_file = agent.join("nginx.pid").to_string_lossy().into_owned();
+    assert!(check.contains("/run/nginx.pid"));
+    let check = check.replace("/run/nginx.pid", &pid_file);
+    agent.write("nginx/check.nginx.j2", &check).unwrap();
+
+    // Without nginx there is no number in its pid file: the hook fails, is told and repeated, and works once there is.
     agent.start().unwrap();
     until("a failed hook", || {
         agent.said().matches("a hook failed").count() >= 2
@@ -147,6 +153,8 @@ async fn nginx_is_replaced_two_hundred_times_and_no_request_fails() {
         .await
         .unwrap();
 
+    let version = std::fs::read_dir(agent.join("kvagent/sets/nginx/current")).unwrap();
+    assert_eq!(version.count(), 2, "the check left something");
     stop.store(true, Ordering::Relaxed);
     for load in loads {
         load.await.unwrap();
