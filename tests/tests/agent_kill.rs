@@ -131,7 +131,7 @@ impl Scene {
         })
         .await;
         until(&format!("the record, after {when}"), || {
-            let record = self.agent.read("state/sets/pair.json");
+            let record = self.agent.read("state/records/pair.json");
             record.contains("\"failure\": null") && record.contains("\"intended\": null")
         })
         .await;

@@ -38,7 +38,9 @@ async fn a_hook_that_fails_is_repeated_and_not_forgotten_by_a_restart() {
     assert_eq!(agent.read("web/current/file"), "1");
     assert!(agent.said().contains("exit status 7"), "{}", agent.said());
     until("the record", || {
-        agent.read("state/sets/web.json").contains("exit status 7")
+        agent
+            .read("state/records/web.json")
+            .contains("exit status 7")
     })
     .await;
     let fleet = || async {
@@ -57,7 +59,7 @@ async fn a_hook_that_fails_is_repeated_and_not_forgotten_by_a_restart() {
     until("the hook", || agent.read("done") == "1\n").await;
     until("the record", || {
         agent
-            .read("state/sets/web.json")
+            .read("state/records/web.json")
             .contains("\"failure\": null")
     })
     .await;

@@ -98,7 +98,7 @@ async fn nginx_is_replaced_two_hundred_times_and_no_request_fails() {
     })
     .await
     .unwrap();
-    let record = || agent.read("state/sets/nginx.json");
+    let record = || agent.read("state/records/nginx.json");
     until("the hook", || record().contains("\"failure\": null")).await;
 
     let (stop, answers) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());

@@ -105,7 +105,7 @@ async fn a_dry_run_shows_what_would_change_but_no_secret() {
     .unwrap();
     let edited = agent.render(&["--dry-run"]).await.success();
     assert!(edited.contains("is not shown"), "{edited}");
-    let record = agent.read("state/sets/app.json");
+    let record = agent.read("state/records/app.json");
     let file = |name: &str| {
         let record: serde_json::Value = serde_json::from_str(&record).unwrap();
         let files = record["installed"]["files"].as_array().unwrap().clone();

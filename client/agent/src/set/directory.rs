@@ -34,7 +34,7 @@ impl Directory {
         Self::walk(path, None)
     }
 
-    /// The same; makes what is missing of it.
+    /// The same; makes it if it is missing. What is missing on the way to it becomes the agent's own.
     pub(super) fn create(path: &Path, access: Access) -> Result<Self, InstallError> {
         Self::walk(path, Some(access))
     }
@@ -45,7 +45,8 @@ impl Directory {
             fd: root,
             path: "/".into(),
         };
-        for part in path.components() {
+        let mut parts = path.components().peekable();
+        while let Some(part) = parts.next() {
             let name = match part {
                 Component::Normal(name) => name,
                 Component::RootDir => continue,
@@ -60,7 +61,8 @@ impl Directory {
                 (Err(InstallError::Io { source, .. }), Some(access))
                     if source.kind() == std::io::ErrorKind::NotFound =>
                 {
-                    here.make(name, access)?
+                    let is_last = parts.peek().is_none();
+                    here.make(name, if is_last { access } else { Access::own() })?
                 }
                 (entered, _) => entered?,
             };
@@ -263,6 +265,17 @@ impl Directory {
 }
 
 impl Access {
+    /// Of a folder of the agent that leads to others.
+    fn own() -> Self {
+        Self {
+            owner: Owner {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            },
+            mode: 0o755,
+        }
+    }
+
     pub(super) fn of(stat: &Stat) -> Self {
         Self {
             owner: Owner {

@@ -154,11 +154,14 @@ impl RecordFile {
     /// Takes it for this agent alone.
     pub(crate) fn open(state: &Path, set: &SetName) -> Result<Self, RecordError> {
         let folder = Self::folder(state);
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder);
-        made.map_err(failed(&folder, "made"))?;
+        // Folders of sets may be beside it, and services read those; nobody reads this one.
+        for (folder, mode) in [(state, 0o755), (&folder, 0o700)] {
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(folder);
+            made.map_err(failed(folder, "made"))?;
+        }
         let lock_path = folder.join(format!("{set}.lock"));
         let lock = private()
             .open(&lock_path)
@@ -229,7 +232,7 @@ impl RecordFile {
     }
 
     fn folder(state: &Path) -> PathBuf {
-        state.join("sets")
+        state.join("records")
     }
 
     fn path(state: &Path, set: &SetName) -> PathBuf {

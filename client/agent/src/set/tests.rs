@@ -100,6 +100,32 @@ fn a_version_is_whole_and_the_link_leads_to_it() {
 }
 
 #[test]
+fn folders_on_the_way_are_the_agents_own() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root gives folders away");
+        return;
+    }
+    let (_folder, root) = folder();
+    let set = settings(
+        &root.join("way/set"),
+        "owner = \"1\"\nfolder_mode = \"0750\"",
+    );
+    install(&set, 1, "site").unwrap();
+    let about = |path: &str| {
+        let about = fs::metadata(root.join(path)).unwrap();
+        (about.uid(), about.mode() & 0o777)
+    };
+    assert_eq!(
+        about("way"),
+        (0, 0o755),
+        "its owner could move other sets away"
+    );
+    assert_eq!(about("way/set"), (1, 0o750));
+    assert_eq!(about("way/set/current/conf.d"), (1, 0o750));
+    assert_eq!(about("way/set/current/conf.d/all.json"), (1, 0o644));
+}
+
+#[test]
 fn what_somebody_does_to_a_set_is_found() {
     type Act = fn(&Path);
     let acts: [(Act, &str); 7] = [
@@ -277,7 +303,7 @@ fn a_record_is_kept_by_one_and_one_that_is_damaged_says_nothing() {
         (4, 7)
     );
     assert!(loaded.owes_hook());
-    let path = root.join("sets/s.json");
+    let path = root.join("records/s.json");
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
