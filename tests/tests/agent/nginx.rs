@@ -10,6 +10,7 @@ use std::{
 };
 
 use holdfast_tests::harness::{Agent, Process, http, ports};
+use rustix::process::Signal;
 
 use crate::{LIMIT, examples, one_node, put, until};
 
@@ -31,7 +32,18 @@ fn load(
     })
 }
 
-fn start_nginx(agent: &Agent) -> Process {
+/// Told to end before it is killed, or its workers would outlive a test that failed.
+struct Nginx(Process);
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.0.signal(Signal::TERM);
+        // If it does not, it is killed.
+        let _ = self.0.wait(LIMIT);
+    }
+}
+
+fn start_nginx(agent: &Agent) -> Nginx {
     let main = format!(
         "daemon off;\npid {0}/nginx.pid;\nerror_log {0}/nginx-error.log;\nevents {{}}\nhttp {{\n\
          access_log off;\ninclude {0}/kvagent/sets/nginx/current/site.conf;\n}}\n",
@@ -44,7 +56,7 @@ fn start_nginx(agent: &Agent) -> Process {
         .arg(agent.join(""))
         .arg("-c")
         .arg(agent.join("main.conf"));
-    Process::spawn(&mut command, &agent.join("nginx.log")).unwrap()
+    Nginx(Process::spawn(&mut command, &agent.join("nginx.log")).unwrap())
 }
 
 /// Both numbers are in one transaction, and both stand in the answer.
@@ -162,7 +174,7 @@ async fn nginx_is_replaced_two_hundred_times_and_no_request_fails() {
     let count = answers.load(Ordering::Relaxed);
     println!("{count} requests over 201 swaps, none failed");
     assert!(count > 1_000, "{count} requests");
-    assert!(nginx.exited().is_none());
-    nginx.signal(rustix::process::Signal::QUIT);
-    assert!(nginx.wait(LIMIT).unwrap().success());
+    assert!(nginx.0.exited().is_none());
+    nginx.0.signal(Signal::QUIT);
+    assert!(nginx.0.wait(LIMIT).unwrap().success());
 }
