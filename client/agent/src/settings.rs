@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! context = "context.toml"          # as whom it goes to the cluster; paths are relative to this file
-//! state = "/var/lib/kvagent"        # what is installed, which hooks are owed, the sealed cache
+//! state = "/var/lib/kvagent"        # what is installed, which hooks are owed
 //! node = "db7"                      # whose overrides count; the host's name if it is left out
 //! roles = ["web"]                   # a later one counts more
 //!
@@ -26,10 +26,8 @@
 mod file;
 mod guard;
 mod hook;
-mod http;
 mod node;
 mod set;
-mod socket;
 mod text;
 
 use std::{
@@ -44,9 +42,7 @@ pub(crate) use self::{
     file::{FileFormat, FileSettings},
     guard::Guard,
     hook::{Action, Check, HookSettings, SignalTo},
-    http::HttpSettings,
     set::{Place, SetName, SetSettings},
-    socket::SocketSettings,
     text::{Mode, Span},
 };
 
@@ -66,11 +62,6 @@ pub(crate) struct Settings {
     /// The roles whose overrides (`KEY@role:NAME`) count; a later one counts more.
     #[serde(default)]
     pub(crate) roles: Vec<String>,
-    /// The socket for services of this node.
-    pub(crate) socket: Option<SocketSettings>,
-    /// The port for monitors.
-    #[allow(dead_code, reason = "read by the port for monitors")]
-    pub(crate) http: Option<HttpSettings>,
     /// Sets of files.
     #[serde(default, rename = "set")]
     pub(crate) sets: Vec<SetSettings>,
@@ -149,9 +140,6 @@ impl Settings {
             *context = folder.join(&context);
         }
         self.state = folder.join(&self.state);
-        if let Some(socket) = &mut self.socket {
-            socket.path = folder.join(&socket.path);
-        }
         for set in &mut self.sets {
             set.rebase(folder);
         }
@@ -161,9 +149,6 @@ impl Settings {
         node::check_name("node", &self.node)?;
         for role in &self.roles {
             node::check_name("roles", role)?;
-        }
-        if let Some(socket) = &self.socket {
-            socket.check().map_err(|wrong| wrong.within("socket"))?;
         }
         let mut names = BTreeSet::new();
         let mut places = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! How each set is, for health, metrics and the fleet. Says no value and no secret.
+//! How each set is, for the fleet. Says no value and no secret.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -83,13 +83,5 @@ impl Statuses {
             }
             is_new
         });
-    }
-}
-
-impl SetStatus {
-    /// Whether all is as it should be.
-    #[allow(dead_code, reason = "asked by the port for monitors")]
-    pub(crate) fn is_well(&self) -> bool {
-        self.problem.is_none() && !matches!(self.hook, HookStatus::Failed { .. })
     }
 }

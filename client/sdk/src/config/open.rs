@@ -189,7 +189,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
     }
 
     /// The certificate (PEM) of the authority whose clients sign overrides, for a client that was made
-    /// without a context, as over the socket of an agent.
+    /// without a context, as over a channel of the caller's.
     pub fn override_authority(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.override_authority = Some(certificate.into());
         self
