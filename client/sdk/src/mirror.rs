@@ -13,9 +13,9 @@
 mod follower;
 mod keeper;
 mod opened;
+mod view;
 
 use std::{
-    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,16 +23,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use holdfast_proto::{Key, KeyRange};
-use imbl::OrdMap;
+use holdfast_proto::KeyRange;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot, watch},
     task::AbortHandle,
 };
 
+pub use self::view::{MirrorRead, MirrorView};
 use self::{follower::Follower, keeper::Keeper};
 pub(crate) use self::{
     keeper::{Kept, Secrets},
@@ -50,18 +50,6 @@ pub struct Mirror {
     _following: Arc<Task>,
     _keeping: Option<Arc<Task>>,
 }
-
-/// The mirrored keys at one revision.
-#[derive(Clone, Debug, Default)]
-pub struct MirrorView {
-    entries: OrdMap<Key, Arc<Entry>>,
-    revision: u64,
-    /// The revision of the newest change that was seen; it is so since then.
-    changed: u64,
-}
-
-/// A view that is being read. Keep it short; for longer take [`Mirror::view`].
-pub struct MirrorRead(Guard<Arc<MirrorView>>);
 
 /// What a mirror has under a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -397,65 +385,6 @@ impl MirroredSecret {
     /// The version that it is of.
     pub fn entry(&self) -> &Entry {
         &self.kept.entry
-    }
-}
-
-impl MirrorView {
-    pub(crate) fn of(entries: impl IntoIterator<Item = Arc<Entry>>, revision: u64) -> Self {
-        let entries = entries.into_iter();
-        Self {
-            entries: entries.map(|entry| (entry.key.clone(), entry)).collect(),
-            revision,
-            changed: revision,
-        }
-    }
-
-    /// What is under a key (the whole key, with the prefix).
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&Arc<Entry>> {
-        self.entries.get(key.as_ref())
-    }
-
-    /// Everything in a range, by key.
-    pub fn range<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let bounds = range.bounds();
-        bounds
-            .into_iter()
-            .flat_map(|bounds| self.entries.range::<_, [u8]>(bounds))
-            .map(|(_, entry)| entry)
-    }
-
-    /// Everything, by key.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.values()
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The revision all of it is at.
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// Since which revision it is so, as far as is known: views of several mirrors are of one moment
-    /// where what lies between this and [`MirrorView::revision`] overlaps.
-    pub fn changed(&self) -> u64 {
-        self.changed
-    }
-}
-
-impl Deref for MirrorRead {
-    type Target = MirrorView;
-
-    fn deref(&self) -> &MirrorView {
-        &self.0
     }
 }
 
