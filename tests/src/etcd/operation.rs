@@ -89,7 +89,13 @@ impl Operation {
 
     /// Whether a node answers it from what it has applied itself.
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Range(range) if range.serializable)
+        let is_local = |step: &PbTxnRequestOp| matches!(&step.request, Some(PbTxnOpRequest::RequestRange(range)) if range.serializable);
+        match self {
+            Self::Range(range) => range.serializable,
+            // etcd takes one that asks for nothing for such a one, too.
+            Self::Txn(txn) => txn.success.iter().chain(&txn.failure).all(is_local),
+            _ => false,
+        }
     }
 
     /// Sends it to a side whose revisions begin after `base`.
