@@ -84,13 +84,15 @@ impl Cluster for ClusterService {
         request: Request<v1::MemberListRequest>,
     ) -> Result<Response<v1::MemberListResponse>, Status> {
         self.host.barrier(deadline::of(request.metadata())).await?;
-        let (members, removed, revision) = self
-            .host
-            .read(|state| (members(state), removed(state), state.revision()));
+        let (members, removed, revision, as_of_ms) = self.host.read(|state| {
+            let as_of_ms = state.clock().as_millis();
+            (members(state), removed(state), state.revision(), as_of_ms)
+        });
         Ok(Response::new(v1::MemberListResponse {
             header: self.host.header(revision),
             members,
             removed,
+            as_of_ms,
             leader: self.host.leadership().leader.map_or(0, |leader| leader.0),
         }))
     }

@@ -96,6 +96,9 @@ impl Client {
         loop {
             let now = Instant::now();
             if now >= deadline {
+                if progress.last.is_empty() {
+                    progress.last = nodes.why_none();
+                }
                 return Err(progress.give_up(flying.iter().any(Option::is_some)));
             }
             if launch_at.is_some_and(|at| at <= now) {
@@ -114,23 +117,27 @@ impl Client {
                     }
                     let busy = other.map(|other| &other.node);
                     let is_hedge = other.is_some();
-                    nodes.pick(call.route, call.needs, busy).and_then(|node| {
-                        let timeout = call.attempt_timeout.min(deadline - now);
-                        let sending = attempt(Attempt::new(&node, timeout));
-                        let flight = Flight {
-                            node,
-                            launched: now,
-                        };
-                        let landing = land(flight.clone(), timeout, sending);
-                        if flying[0].is_none() {
-                            first.set(Some(landing));
-                            flying[0] = Some(flight);
-                        } else {
-                            second.set(Some(landing));
-                            flying[1] = Some(flight);
-                        }
-                        (call.hedge && !is_hedge).then_some(now + hedge_after)
-                    })
+                    let none_yet = (nodes.len() == 0).then_some(now + FIRST_PAUSE);
+                    nodes
+                        .pick(call.route, call.needs, busy)
+                        .and_then(|node| {
+                            let timeout = call.attempt_timeout.min(deadline - now);
+                            let sending = attempt(Attempt::new(&node, timeout));
+                            let flight = Flight {
+                                node,
+                                launched: now,
+                            };
+                            let landing = land(flight.clone(), timeout, sending);
+                            if flying[0].is_none() {
+                                first.set(Some(landing));
+                                flying[0] = Some(flight);
+                            } else {
+                                second.set(Some(landing));
+                                flying[1] = Some(flight);
+                            }
+                            (call.hedge && !is_hedge).then_some(now + hedge_after)
+                        })
+                        .or(none_yet)
                 };
             }
             let wake = launch_at.map_or(deadline, |at| at.min(deadline));
@@ -280,6 +287,7 @@ impl Progress {
 
     /// How long to wait before the next attempt: not at all while there are nodes left to try.
     fn pause(&self, nodes: usize) -> Duration {
+        let nodes = nodes.max(1);
         match (self.failures as usize).checked_sub(nodes) {
             None => Duration::ZERO,
             Some(round) => {
@@ -291,11 +299,7 @@ impl Progress {
 
     fn give_up(self, flying: bool) -> Failure {
         let waited = self.started.elapsed();
-        let last = if self.last.is_empty() {
-            "no node answered at all".to_owned()
-        } else {
-            self.last
-        };
+        let last = self.last;
         if self.distrusted > 0 && !self.may_be_applied {
             Failure::Untrusted { message: last }
         } else if self.may_be_applied || flying {

@@ -21,6 +21,7 @@ use crate::{
     circuit::jittered,
     connect::Dialer,
     credentials::Credentials,
+    discovery::{Discovery, service},
     node::{Needs, Node, Nodes, Route},
     overrides::Authority,
     reason::{self, Verdict},
@@ -34,8 +35,8 @@ pub struct Client {
     timeout: Duration,
 }
 
-struct Inner {
-    nodes: Nodes,
+pub(crate) struct Inner {
+    pub(crate) nodes: Nodes,
     sessions: Sessions,
     options: ClientOptions,
     cluster: String,
@@ -67,13 +68,26 @@ impl Client {
         let dialer = Dialer::new(Credentials::new(context)?, &options);
         let nodes = Nodes::dialed(&context.endpoints, dialer)?;
         let key = crate::tls::cache_key(context)?;
-        Ok(Self::new(
+        let name_server = options.name_server;
+        let client = Self::new(
             nodes,
             options,
             context.cluster.clone(),
             Some(key),
             Some(Authority::of(context)),
-        ))
+        );
+        let names = context.endpoints.iter().filter_map(|it| service(it));
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        if !names.is_empty() {
+            let client = Arc::downgrade(&client.inner);
+            let discovery = Discovery {
+                names,
+                name_server,
+                client,
+            };
+            tokio::spawn(discovery.run());
+        }
+        Ok(client)
     }
 
     /// A client over a channel that somebody else made: a replica in this process, a socket.
@@ -192,7 +206,7 @@ impl Client {
     async fn meet(&self) -> Result<(), ConnectError> {
         let started = Instant::now();
         let mut distrust = None;
-        let mut last = "no node answered at all".to_owned();
+        let mut last = String::new();
         let mut pause = Duration::from_millis(20);
         while started.elapsed() < self.timeout {
             let mut asking: FuturesUnordered<_> = self
@@ -226,6 +240,9 @@ impl Client {
             pause *= 2;
         }
         let waited = started.elapsed();
+        if last.is_empty() {
+            last = self.nodes().why_none();
+        }
         Err(match distrust {
             Some(message) => ConnectError::Unauthorized { message },
             None => ConnectError::Unreachable { waited, last },

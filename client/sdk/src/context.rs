@@ -16,12 +16,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::discovery::{is_service, service};
+
 /// Which cluster, where, and as whom. Holds a private key: `Debug` leaves it out.
 #[derive(Clone)]
 pub struct Context {
     /// The cluster's name, as it stands in its certificates.
     pub cluster: String,
-    /// `HOST:PORT` of one node or more. The others are learned from these.
+    /// `HOST:PORT` of one node or more; the others are learned from these. Or `srv:NAME` for all that
+    /// the SRV records of NAME name, such as `srv:_holdfast._tcp.shop.example`; that takes the feature
+    /// `dns`.
     pub endpoints: Vec<String>,
     /// The cluster's CA certificate, PEM.
     pub ca: Vec<u8>,
@@ -120,11 +124,17 @@ impl Context {
         }
         if file.endpoints.is_empty() {
             return Err(malformed(
-                "`endpoints` is empty; add at least one HOST:PORT".into(),
+                "`endpoints` is empty; add at least one HOST:PORT, or srv:NAME for what DNS names"
+                    .into(),
             ));
         }
-        if let Some(bad) = file.endpoints.iter().find(|e| !is_host_and_port(e)) {
-            return Err(malformed(format!("endpoint {bad:?} is not HOST:PORT")));
+        let is_right = |endpoint: &str| match service(endpoint) {
+            Some(name) => is_service(name),
+            None => is_host_and_port(endpoint),
+        };
+        if let Some(bad) = file.endpoints.iter().find(|e| !is_right(e)) {
+            let why = format!("endpoint {bad:?} is not HOST:PORT, nor srv:NAME with a name of DNS");
+            return Err(malformed(why));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let read = |field: &'static str, name: &Path| {

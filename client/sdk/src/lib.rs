@@ -42,7 +42,8 @@
 //!
 //! The modules: a [`Client`] makes a *call* to its *nodes* (failover, hedging, leader following);
 //! a *session* names its writes; each service has its own file. Features: `blocking`, a wrapper for
-//! programs without an async runtime; `formats`, configuration files as typed parameters.
+//! programs without an async runtime; `formats`, configuration files as typed parameters; `dns`, endpoints
+//! that DNS names.
 
 mod access;
 mod attempt;
@@ -59,6 +60,7 @@ mod config;
 mod connect;
 mod context;
 mod credentials;
+mod discovery;
 mod election;
 mod entry;
 mod error;

@@ -15,6 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use holdfast_proto::v1;
+use parking_lot::Mutex;
 use rand::RngExt as _;
 use tonic::{Status, transport::Channel};
 
@@ -22,6 +23,7 @@ use crate::{
     ConnectError,
     circuit::{Circuit, Fault},
     connect::{Alert, Dialed, Dialer},
+    discovery::service,
     lane::Lanes,
     reason::{self, Verdict},
 };
@@ -44,14 +46,28 @@ pub(crate) struct Node {
 /// All nodes known.
 pub(crate) struct Nodes {
     list: ArcSwap<Vec<Arc<Node>>>,
+    /// Held while the list is changed.
+    listed: Mutex<Listed>,
     /// From the context: never dropped.
     named: Vec<String>,
+    /// Why a name of the context that stands for nodes has none yet.
+    undiscovered: Mutex<Option<String>>,
     /// `None`: the channels were given, and no others can be made.
     dialer: Option<Dialer>,
     leader: AtomicU64,
     term: AtomicU64,
     turn: AtomicUsize,
     start: Instant,
+}
+
+/// What the list of nodes is made of.
+#[derive(Default)]
+struct Listed {
+    /// When the newest list of members was true.
+    term: u64,
+    as_of_ms: u64,
+    /// Addresses that DNS names.
+    discovered: Vec<String>,
 }
 
 /// Where a call should go.
@@ -138,14 +154,14 @@ impl Node {
 }
 
 impl Nodes {
-    /// The nodes of a context.
-    pub(crate) fn dialed(addresses: &[String], dialer: Dialer) -> Result<Self, ConnectError> {
-        let mut list = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            list.push(Node::new(address.clone(), dialer.dial(address)?));
-        }
-        if list.is_empty() {
+    /// The nodes of a context. Those that DNS is to name come later.
+    pub(crate) fn dialed(endpoints: &[String], dialer: Dialer) -> Result<Self, ConnectError> {
+        if endpoints.is_empty() {
             return Err(ConnectError::NoEndpoints);
+        }
+        let mut list = Vec::with_capacity(endpoints.len());
+        for address in endpoints.iter().filter(|it| service(it).is_none()) {
+            list.push(Node::new(address.clone(), dialer.dial(address)?));
         }
         Ok(Self::new(list, Some(dialer)))
     }
@@ -171,8 +187,10 @@ impl Nodes {
         Self {
             named: list.iter().map(|node| node.address.clone()).collect(),
             // Clients that start together do not all begin with the same node.
-            turn: AtomicUsize::new(rand::rng().random_range(0..list.len())),
+            turn: AtomicUsize::new(rand::rng().random_range(0..list.len().max(1))),
             list: ArcSwap::from_pointee(list),
+            listed: Mutex::default(),
+            undiscovered: Mutex::default(),
             dialer,
             leader: AtomicU64::new(0),
             term: AtomicU64::new(0),
@@ -196,6 +214,9 @@ impl Nodes {
         busy: Option<&Arc<Node>>,
     ) -> Option<Arc<Node>> {
         let list = self.list.load();
+        if list.is_empty() {
+            return None;
+        }
         let now = self.now_ms();
         let free = |node: &Arc<Node>| busy.is_none_or(|busy| !Arc::ptr_eq(node, busy));
 
@@ -276,6 +297,7 @@ impl Nodes {
     /// are none any more.
     pub(crate) fn remember(&self, addresses: &[String]) {
         let Some(dialer) = &self.dialer else { return };
+        let _changing = self.listed.lock();
         let mut list = Vec::clone(&self.list.load());
         for address in addresses {
             let is_known = list.iter().any(|node| node.address == *address);
@@ -286,18 +308,44 @@ impl Nodes {
         self.list.store(Arc::new(list));
     }
 
-    /// Takes in the member list that a node gave.
+    /// Takes in all addresses that DNS names now. One that it names no more is dropped with the next
+    /// list of members, unless it is a member's.
+    pub(crate) fn discovered(&self, addresses: &[String], problem: Option<String>) {
+        *self.undiscovered.lock() = problem;
+        self.listed.lock().discovered = addresses.to_vec();
+        self.remember(addresses);
+    }
+
+    /// Why there is no node to ask, where there is none.
+    pub(crate) fn why_none(&self) -> String {
+        let problem = self.undiscovered.lock();
+        problem
+            .as_deref()
+            .unwrap_or("no node answered at all")
+            .to_owned()
+    }
+
+    /// Takes in the member list that a node gave, unless a newer one came before it: a list that was
+    /// overtaken would drop a member again, or bring back one that was removed.
     pub(crate) fn learn_members(&self, answer: &v1::MemberListResponse) {
         let term = answer.header.as_ref().map_or(0, |header| header.term);
         if answer.leader != 0 && self.term.fetch_max(term, Relaxed) <= term {
             self.leader.store(answer.leader, Relaxed);
         }
         let Some(dialer) = &self.dialer else { return };
+        let mut listed = self.listed.lock();
+        // A new term counts more than a clock that was ahead in the one before.
+        if term <= listed.term && answer.as_of_ms < listed.as_of_ms {
+            return;
+        }
+        listed.term = term.max(listed.term);
+        listed.as_of_ms = answer.as_of_ms;
         let known = self.list.load();
         let mut list: Vec<Arc<Node>> = known
             .iter()
             .filter(|node| {
                 self.named.contains(&node.address)
+                    || listed.discovered.contains(&node.address)
                     || answer.members.iter().any(|m| m.address == node.address)
             })
             .cloned()
@@ -334,118 +382,4 @@ impl Nodes {
 }
 
 #[cfg(test)]
-mod tests {
-    use tonic::transport::Endpoint;
-
-    use super::*;
-
-    fn three() -> Nodes {
-        let channel = || Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let nodes = Nodes::given(vec![channel(), channel(), channel()]).unwrap();
-        for (place, node) in nodes.all().iter().enumerate() {
-            node.member.store(place as u64 + 1, Relaxed);
-        }
-        nodes
-    }
-
-    fn header(member: u64, term: u64) -> v1::Header {
-        v1::Header {
-            member,
-            term,
-            ..Default::default()
-        }
-    }
-
-    #[tokio::test]
-    async fn writes_follow_the_leader_and_reads_go_round() {
-        let nodes = three();
-        let all = nodes.all();
-        assert!(!nodes.learn(&all[0], &header(1, 5), Some(3)));
-        for _ in 0..4 {
-            let node = nodes.pick(Route::Leader, Needs::Majority, None).unwrap();
-            assert!(Arc::ptr_eq(&node, &all[2]));
-        }
-        let mut seen: Vec<_> = (0..3)
-            .map(|_| {
-                nodes
-                    .pick(Route::Spread, Needs::Majority, None)
-                    .unwrap()
-                    .address
-                    .clone()
-            })
-            .collect();
-        seen.sort();
-        assert_eq!(seen, ["channel-0", "channel-1", "channel-2"]);
-    }
-
-    #[tokio::test]
-    async fn a_node_that_failed_is_avoided_until_it_answers() {
-        let nodes = three();
-        let all = nodes.all();
-        nodes.unreachable(&all[1], Instant::now());
-        for _ in 0..6 {
-            let node = nodes.pick(Route::Spread, Needs::Majority, None).unwrap();
-            assert!(!Arc::ptr_eq(&node, &all[1]));
-        }
-        nodes.unreachable(&all[0], Instant::now());
-        let last = nodes.pick(Route::Spread, Needs::Majority, Some(&all[2]));
-        assert!(last.is_some(), "better a failed node than none");
-        nodes.answered(&all[1], Needs::Node);
-        assert_eq!(all[1].passable_at_ms(Needs::Majority), 0);
-    }
-
-    #[tokio::test]
-    async fn a_node_without_a_majority_is_avoided_for_what_needs_one_only() {
-        let nodes = three();
-        let all = nodes.all();
-        nodes.silent(&all[1], Needs::Majority, Instant::now());
-        // What it answers alone says nothing about the majority.
-        nodes.answered(&all[1], Needs::Node);
-        let picked = |needs| {
-            (0..6).any(|_| {
-                let node = nodes.pick(Route::Spread, needs, None).unwrap();
-                Arc::ptr_eq(&node, &all[1])
-            })
-        };
-        assert!(!picked(Needs::Majority));
-        assert!(picked(Needs::Node));
-        nodes.answered(&all[1], Needs::Majority);
-        assert!(picked(Needs::Majority));
-    }
-
-    #[tokio::test]
-    async fn a_witness_is_asked_nothing_even_while_it_leads() {
-        let nodes = three();
-        let all = nodes.all();
-        all[1].note_witness(true);
-        nodes.learn(&all[0], &header(1, 7), Some(2));
-        nodes.unreachable(&all[0], Instant::now());
-        nodes.unreachable(&all[2], Instant::now());
-        for route in [Route::Leader, Route::Spread] {
-            for _ in 0..6 {
-                let node = nodes.pick(route, Needs::Majority, None).unwrap();
-                assert!(!Arc::ptr_eq(&node, &all[1]));
-            }
-        }
-        all[0].note_witness(true);
-        assert!(
-            nodes
-                .pick(Route::Spread, Needs::Majority, Some(&all[2]))
-                .is_none()
-        );
-    }
-
-    #[tokio::test]
-    async fn an_older_term_never_moves_the_leader() {
-        let nodes = three();
-        let all = nodes.all();
-        nodes.learn(&all[0], &header(1, 7), Some(1));
-        assert!(!nodes.learn(&all[1], &header(2, 6), Some(2)));
-        let node = nodes.pick(Route::Leader, Needs::Majority, None).unwrap();
-        assert!(Arc::ptr_eq(&node, &all[0]));
-        assert!(
-            nodes.learn(&all[1], &header(2, 8), None),
-            "a new term is looked up"
-        );
-    }
-}
+mod tests;

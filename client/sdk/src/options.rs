@@ -1,6 +1,6 @@
 //! What a client can be told. Every duration has a default that fits a cluster in one place.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use holdfast_proto::{LeaseId, Revision};
 
@@ -30,6 +30,9 @@ pub struct ClientOptions {
     pub connections_per_endpoint: usize,
     /// Where reads go. Default [`ReadRouting::Spread`].
     pub reads: ReadRouting,
+    /// Who is asked about endpoints of the form `srv:NAME`. Default: whom the system asks. See
+    /// [`Context::endpoints`](crate::Context::endpoints).
+    pub name_server: Option<SocketAddr>,
 }
 
 impl Default for ClientOptions {
@@ -42,6 +45,7 @@ impl Default for ClientOptions {
             keep_alive: Duration::from_secs(3),
             connections_per_endpoint: 2,
             reads: ReadRouting::Spread,
+            name_server: None,
         }
     }
 }

@@ -110,7 +110,8 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
         self
     }
 
-    /// What counts where no key says otherwise: any value that serializes to fields, such as a `T`.
+    /// What counts where no key says otherwise: any value that serializes to fields, such as a `T`, or
+    /// what figment read of files and the environment (`figment.extract::<serde_json::Value>()?`).
     pub fn defaults(mut self, defaults: impl Serialize) -> Self {
         self.defaults = match serde_json::to_value(defaults) {
             Ok(json @ Json::Object(_)) => Ok(Some(json)),

@@ -29,6 +29,7 @@ impl v1::cluster_server::Cluster for Context {
             members: Vec::new(),
             removed: Vec::new(),
             leader: self.shared.world().leader,
+            as_of_ms: 0,
         }))
     }
 
