@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -34,9 +35,21 @@ impl Process {
         Self::start(command.stdout(Stdio::piped()).stderr(errors), log)
     }
 
+    /// Starts `command` with a socket for its standard input, as a service manager hands one over.
+    pub fn spawn_on(command: &mut Command, socket: OwnedFd, log: &Path) -> anyhow::Result<Self> {
+        let open = || OpenOptions::new().create(true).append(true).open(log);
+        let output: File = open().with_context(|| format!("opening {}", log.display()))?;
+        let command = command.stdout(output.try_clone()?).stderr(output);
+        Self::start_with(command, socket.into(), log)
+    }
+
     fn start(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+        Self::start_with(command, Stdio::null(), log)
+    }
+
+    fn start_with(command: &mut Command, input: Stdio, log: &Path) -> anyhow::Result<Self> {
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .spawn()
             .with_context(|| format!("starting {}", command.get_program().display()))?;
         reaper::guard(child.id());

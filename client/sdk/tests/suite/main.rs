@@ -9,6 +9,7 @@ mod caching;
 mod config;
 mod electing;
 mod failover;
+mod figment;
 mod holding;
 mod mirroring;
 mod overriding;
