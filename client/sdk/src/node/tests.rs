@@ -145,7 +145,7 @@ async fn a_member_list_that_was_overtaken_replaces_nothing() {
         ca: pem!("ca.crt"),
         cert: pem!("client.crt"),
         key: pem!("client.key"),
-        file: None,
+        ..Context::default()
     };
     let credentials = Credentials::new(&context).unwrap();
     let dialer = Dialer::new(credentials, &ClientOptions::default());
