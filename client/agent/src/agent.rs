@@ -1,6 +1,6 @@
 //! What all parts of a running agent share: the client, the mirrors, the statuses, and when to end.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use holdfast_client::{Client, ClientOptions, Context, Place};
 use tokio::{
@@ -27,15 +27,7 @@ impl Agent {
     /// Asks no server yet.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
         crate::log::start();
-        let context = match &settings.context {
-            Some(path) => Context::load(path)?,
-            None => Context::discover()?,
-        };
-        let options = ClientOptions {
-            connections_per_endpoint: 1,
-            ..ClientOptions::default()
-        };
-        let client = Client::lazy(&context, options)?;
+        let client = connect(settings.context.as_deref())?;
         let place = settings
             .roles
             .iter()
@@ -63,6 +55,19 @@ impl Agent {
         }
         telling.abort();
     }
+}
+
+/// A client of what a context names, of the user's own if none is given. Asks no server yet.
+pub(crate) fn connect(context: Option<&Path>) -> Result<Client, Failure> {
+    let context = match context {
+        Some(path) => Context::load(path)?,
+        None => Context::discover()?,
+    };
+    let options = ClientOptions {
+        connections_per_endpoint: 1,
+        ..ClientOptions::default()
+    };
+    Ok(Client::lazy(&context, options)?)
 }
 
 /// Waits for SIGTERM or SIGINT.

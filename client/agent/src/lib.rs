@@ -25,6 +25,7 @@ mod agent;
 mod arguments;
 mod command;
 mod diff;
+mod exec;
 mod failure;
 mod fault;
 mod fleet;

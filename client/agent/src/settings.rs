@@ -41,7 +41,8 @@ use serde::Deserialize;
 pub(crate) use self::{
     file::{FileFormat, FileSettings},
     guard::Guard,
-    hook::{Action, Check, HookSettings, SignalTo},
+    hook::{Action, Check, HookSettings, SignalName, SignalTo},
+    node::{check_name, host_name},
     set::{Place, SetName, SetSettings},
     text::{Mode, Span},
 };
