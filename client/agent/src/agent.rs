@@ -11,10 +11,12 @@ use tokio::{
 use crate::{
     failure::Failure,
     fleet,
+    health::Health,
     settings::{SetSettings, Settings},
     source::Sources,
     status::Statuses,
     supervisor::Supervisor,
+    systemd::Notifier,
 };
 
 /// An agent.
@@ -41,13 +43,21 @@ impl Agent {
         Ok(Self { client, supervisor })
     }
 
+    /// How these sets are.
+    pub(crate) fn health(&self, sets: &[Arc<SetSettings>]) -> Health {
+        let names = sets.iter().map(|set| set.name.to_string()).collect();
+        Health::new(names, self.supervisor.statuses.subscribe())
+    }
+
     /// Keeps sets, and tells the cluster how they are, until a signal says to end.
     pub(crate) async fn keep_until_told(self, sets: Vec<Arc<SetSettings>>) {
         let (stop, stopped) = watch::channel(false);
+        let notifier = Notifier::start(self.health(&sets));
         let node = self.supervisor.place.clone();
         let telling = fleet::tell(&self.client, node, self.supervisor.statuses.subscribe());
         let keeping = tokio::spawn(self.supervisor.run(sets, stopped));
         until_told().await;
+        notifier.stopping();
         stop.send_replace(true);
         // A hook that runs is awaited; systemd's patience ends before any sensible one.
         if tokio::time::timeout(LAST_WORDS, keeping).await.is_err() {
@@ -84,4 +94,5 @@ async fn until_told() {
     }
 }
 
-const LAST_WORDS: Duration = Duration::from_secs(30);
+/// How long a hook that runs is awaited at the end.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(30);

@@ -128,7 +128,8 @@ pub(crate) struct Check {
     pub(crate) config: PathBuf,
 }
 
-const SETTINGS: &str = "/etc/holdfast/kvagent.toml";
+/// Where settings are looked for.
+pub(crate) const SETTINGS: &str = "/etc/holdfast/kvagent.toml";
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,7 @@
 mod file;
 mod guard;
 mod hook;
+mod http;
 mod node;
 mod set;
 mod text;
@@ -42,6 +43,7 @@ pub(crate) use self::{
     file::{FileFormat, FileSettings},
     guard::Guard,
     hook::{Action, Check, HookSettings, SignalName, SignalTo},
+    http::HttpSettings,
     node::{check_name, host_name},
     set::{Place, SetName, SetSettings},
     text::{Mode, Span},
@@ -63,6 +65,8 @@ pub(crate) struct Settings {
     /// The roles whose overrides (`KEY@role:NAME`) count; a later one counts more.
     #[serde(default)]
     pub(crate) roles: Vec<String>,
+    /// Where health and metrics are told; if left out, nowhere.
+    pub(crate) http: Option<HttpSettings>,
     /// Sets of files.
     #[serde(default, rename = "set")]
     pub(crate) sets: Vec<SetSettings>,
@@ -150,6 +154,9 @@ impl Settings {
         node::check_name("node", &self.node)?;
         for role in &self.roles {
             node::check_name("roles", role)?;
+        }
+        if let Some(http) = &self.http {
+            http.check().map_err(|wrong| wrong.within("http"))?;
         }
         let mut names = BTreeSet::new();
         let mut places = BTreeSet::new();
