@@ -182,4 +182,6 @@ fn default_state() -> PathBuf {
 }
 
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod tests;
