@@ -1,6 +1,6 @@
 //! What all parts of a running agent share: the client, the mirrors, the statuses, and when to end.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use holdfast_client::{Client, ClientOptions, Context, Place};
 use tokio::{
@@ -11,10 +11,12 @@ use tokio::{
 use crate::{
     failure::Failure,
     fleet,
+    health::Health,
     settings::{SetSettings, Settings},
     source::Sources,
     status::Statuses,
     supervisor::Supervisor,
+    systemd::Notifier,
 };
 
 /// An agent.
@@ -27,15 +29,7 @@ impl Agent {
     /// Asks no server yet.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
         crate::log::start();
-        let context = match &settings.context {
-            Some(path) => Context::load(path)?,
-            None => Context::discover()?,
-        };
-        let options = ClientOptions {
-            connections_per_endpoint: 1,
-            ..ClientOptions::default()
-        };
-        let client = Client::lazy(&context, options)?;
+        let client = connect(settings.context.as_deref())?;
         let place = settings
             .roles
             .iter()
@@ -49,13 +43,21 @@ impl Agent {
         Ok(Self { client, supervisor })
     }
 
+    /// How these sets are.
+    pub(crate) fn health(&self, sets: &[Arc<SetSettings>]) -> Health {
+        let names = sets.iter().map(|set| set.name.to_string()).collect();
+        Health::new(names, self.supervisor.statuses.subscribe())
+    }
+
     /// Keeps sets, and tells the cluster how they are, until a signal says to end.
     pub(crate) async fn keep_until_told(self, sets: Vec<Arc<SetSettings>>) {
         let (stop, stopped) = watch::channel(false);
+        let notifier = Notifier::start(self.health(&sets));
         let node = self.supervisor.place.clone();
         let telling = fleet::tell(&self.client, node, self.supervisor.statuses.subscribe());
         let keeping = tokio::spawn(self.supervisor.run(sets, stopped));
         until_told().await;
+        notifier.stopping();
         stop.send_replace(true);
         // A hook that runs is awaited; systemd's patience ends before any sensible one.
         if tokio::time::timeout(LAST_WORDS, keeping).await.is_err() {
@@ -63,6 +65,19 @@ impl Agent {
         }
         telling.abort();
     }
+}
+
+/// A client of what a context names, of the user's own if none is given. Asks no server yet.
+pub(crate) fn connect(context: Option<&Path>) -> Result<Client, Failure> {
+    let context = match context {
+        Some(path) => Context::load(path)?,
+        None => Context::discover()?,
+    };
+    let options = ClientOptions {
+        connections_per_endpoint: 1,
+        ..ClientOptions::default()
+    };
+    Ok(Client::lazy(&context, options)?)
 }
 
 /// Waits for SIGTERM or SIGINT.
@@ -79,4 +94,5 @@ async fn until_told() {
     }
 }
 
-const LAST_WORDS: Duration = Duration::from_secs(30);
+/// How long a hook that runs is awaited at the end.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own.
 
 mod check;
+mod exec;
 mod render;
 mod run;
 
@@ -15,6 +16,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Run(run) => run::run(&run).await,
         Command::Render(render) => render::run(&render).await,
+        Command::Exec(exec) => exec::run(exec).await,
         Command::Check(check) => check::run(&check),
     }
 }

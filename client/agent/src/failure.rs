@@ -22,6 +22,10 @@ pub(crate) enum Exit {
     Usage = 2,
     /// No server could be reached, or no majority of them.
     Unreachable = 4,
+    /// The program to run is there and cannot be started.
+    NotRunnable = 126,
+    /// There is no program of this name.
+    NotFound = 127,
 }
 
 impl Failure {

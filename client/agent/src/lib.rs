@@ -19,7 +19,8 @@
 //! The modules: `settings` is the file; `values` are what the cluster has, at one revision and as it
 //! counts on this node; `render` makes contents of them; `set` installs; `hook` runs; `keeper` does that
 //! for one set as long as the agent runs, and `supervisor` has one for each; `status` says how it is, and
-//! `fleet` tells the cluster.
+//! `fleet` tells the cluster; `health` judges it for `systemd` and for whoever asks by `http`. `exec` is for
+//! one command instead of files: what lies under prefixes is in its environment.
 //!
 //! Absent on purpose: commands in templates, and a clock (a file would differ each time it is made).
 
@@ -27,10 +28,13 @@ mod agent;
 mod arguments;
 mod command;
 mod diff;
+mod exec;
 mod failure;
 mod fault;
 mod fleet;
+mod health;
 mod hook;
+mod http;
 mod keeper;
 mod log;
 mod render;
@@ -40,6 +44,7 @@ mod socket;
 mod source;
 mod status;
 mod supervisor;
+mod systemd;
 mod values;
 
 use std::process::ExitCode;

@@ -19,6 +19,7 @@ use std::{
 use holdfast_client::Secret;
 use zeroize::Zeroizing;
 
+pub(crate) use self::env::Variable;
 use crate::{
     settings::{FileFormat, FileSettings},
     values::{Held, Missing, Values},
@@ -87,6 +88,15 @@ pub(crate) fn render(
         bytes,
         secrets: told.used,
     })
+}
+
+/// The variables that an `env` file of these prefixes would set, secrets as they are.
+pub(crate) fn variables(
+    values: &Values,
+    prefixes: &[String],
+) -> Result<Vec<Variable>, RenderError> {
+    let mut telling = Telling::new(values, Secrets::Told);
+    env::variables(&mut telling, prefixes.iter().map(String::as_str))
 }
 
 /// Whether a template parses.

@@ -34,6 +34,7 @@
 mod file;
 mod guard;
 mod hook;
+mod http;
 mod node;
 mod set;
 mod socket;
@@ -50,7 +51,9 @@ use serde::Deserialize;
 pub(crate) use self::{
     file::{FileFormat, FileSettings},
     guard::Guard,
-    hook::{Action, Check, HookSettings, SignalTo},
+    hook::{Action, Check, HookSettings, SignalName, SignalTo},
+    http::HttpSettings,
+    node::{check_name, host_name},
     set::{Place, SetName, SetSettings},
     socket::{Allow, SocketSettings},
     text::{Mode, Span},
@@ -72,6 +75,8 @@ pub(crate) struct Settings {
     /// The roles whose overrides (`KEY@role:NAME`) count; a later one counts more.
     #[serde(default)]
     pub(crate) roles: Vec<String>,
+    /// Where health and metrics are told; if left out, nowhere.
+    pub(crate) http: Option<HttpSettings>,
     /// Sets of files.
     #[serde(default, rename = "set")]
     pub(crate) sets: Vec<SetSettings>,
@@ -168,6 +173,9 @@ impl Settings {
         if let Some(socket) = &self.socket {
             socket.check().map_err(|wrong| wrong.within("socket"))?;
         }
+        if let Some(http) = &self.http {
+            http.check().map_err(|wrong| wrong.within("http"))?;
+        }
         let mut names = BTreeSet::new();
         let mut places = BTreeSet::new();
         for set in &self.sets {
@@ -191,5 +199,7 @@ fn default_state() -> PathBuf {
     "/var/lib/kvagent".into()
 }
 
+#[cfg(test)]
+mod packaging;
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,16 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use crate::{agent::Agent, arguments::Run, failure::Failure, settings::Settings, socket::Socket};
+use crate::{
+    agent::Agent, arguments::Run, failure::Failure, http::HttpServer, settings::Settings,
+    socket::Socket,
+};
 
 pub(crate) async fn run(run: &Run) -> Result<ExitCode, Failure> {
     let mut settings = Settings::load(&run.config)?;
     let agent = Agent::new(&settings)?;
     let sets = std::mem::take(&mut settings.sets);
+    let sets: Vec<_> = sets.into_iter().map(Arc::new).collect();
     let socket = match settings.socket.take() {
         Some(socket) => {
             let sources = &agent.supervisor.sources;
@@ -15,9 +19,11 @@ pub(crate) async fn run(run: &Run) -> Result<ExitCode, Failure> {
         }
         None => None,
     };
-    agent
-        .keep_until_told(sets.into_iter().map(Arc::new).collect())
-        .await;
+    let _serving = match &settings.http {
+        Some(http) => Some(HttpServer::start(http, agent.health(&sets)).await?),
+        None => None,
+    };
+    agent.keep_until_told(sets).await;
     if let Some(socket) = socket {
         socket.close();
     }

@@ -177,3 +177,13 @@ fn a_broken_template_says_where_and_does_nothing_it_may_not() {
         assert!(error.contains(said), "{source}: {error}");
     }
 }
+
+#[test]
+fn two_keys_of_one_variable_are_refused_also_in_a_file() {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let values = values("web/", &[("web/a/b", text("1")), ("web/a__b", text("2"))]);
+    let file = file("format = \"env\"");
+    let refused = render("s", &file, "web/", &Arc::new(values), Secrets::Told);
+    let why = refused.err().unwrap().to_string();
+    assert!(why.contains("web/a/b") && why.contains("web/a__b"), "{why}");
+}

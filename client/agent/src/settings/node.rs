@@ -3,13 +3,13 @@
 use super::Wrong;
 
 /// The host's name.
-pub(super) fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }
 
 /// A name that can stand behind `@node:` or `@role:`.
-pub(super) fn check_name(field: &str, name: &str) -> Result<(), Wrong> {
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), Wrong> {
     match !name.is_empty() && !name.contains(['@', '/', ':']) {
         true => Ok(()),
         false => Err(Wrong::new(

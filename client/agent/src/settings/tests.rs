@@ -49,6 +49,11 @@ fn paths_are_relative_to_the_settings() {
 #[test]
 fn what_cannot_be_is_refused_with_its_field() {
     for (right, wrong, said) in [
+        (
+            "roles = [\"web\"]",
+            "[http]\nlisten = \"9464\"",
+            "http.listen: \"9464\" is no address",
+        ),
         ("node = \"db7\"", "nodes = \"db7\"", "nodes"),
         ("node = \"db7\"", "node = \"d@b7\"", "node: "),
         ("name = \"nginx\"", "name = \"../x\"", "is no name of a set"),

@@ -28,6 +28,13 @@ pub(crate) fn values(prefix: &str, given: &[(&str, Value)]) -> Values {
     values
 }
 
+/// Of one secret that was not opened.
+pub(crate) fn closed(prefix: &str, key: &str) -> Values {
+    let mut values = values(prefix, &[]);
+    values.keys.insert(key.to_owned(), Held::Closed);
+    values
+}
+
 #[test]
 fn what_is_under_no_prefix_of_the_set_is_not_had() {
     let values = values("web/", &[("web/a", Value::Integer(1))]);
