@@ -10,6 +10,7 @@ mod config;
 mod electing;
 mod failover;
 mod holding;
+mod keeping;
 mod mirroring;
 mod overriding;
 mod reporting;
