@@ -90,6 +90,11 @@ pub(crate) struct Exec {
     #[arg(long = "role", value_name = "NAME", action = ArgAction::Append)]
     pub(crate) roles: Vec<String>,
 
+    /// A folder for what it needs to start while every server is down, sealed; without it, it needs a
+    /// server to start
+    #[arg(long, value_name = "DIR", env = "STATE_DIRECTORY")]
+    pub(crate) state: Option<PathBuf>,
+
     /// Open secrets; they are in the environment then, which all processes of this user can read
     #[arg(long)]
     pub(crate) reveal: bool,

@@ -28,7 +28,11 @@ pub(crate) async fn run(exec: Exec) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen().map_err(|error| {
         Failure::new(Exit::Refused, format!("signals cannot be heard: {error}"))
     })?;
-    let sources = Sources::new(client.clone());
+    let sources = match &exec.state {
+        // Not where `kvagent run` keeps the same prefixes for its sets.
+        Some(state) => Sources::new(client.clone(), &state.join("exec")),
+        None => Sources::unkept(client.clone()),
+    };
     let opening = Follower::open(
         &sources,
         exec.prefixes.clone(),
