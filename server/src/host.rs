@@ -83,6 +83,7 @@ impl Host {
             member: self.id.0,
             term: self.leadership().term,
             revision,
+            ..v1::Header::default()
         })
     }
 

@@ -23,7 +23,7 @@ impl Attempt {
         }
     }
 
-    fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         self.node.lanes.channel(self.lane)
     }
 

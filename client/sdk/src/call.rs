@@ -14,13 +14,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdfast_proto::{NodeId, v1};
+use holdfast_proto::v1;
 use tonic::{Response, Status};
 
 use crate::{
     Client,
     attempt::Attempt,
     circuit::jittered,
+    entry::{Origin, Told},
     error::Failure,
     node::{Needs, Node, Route},
     reason::{self, Reason, Verdict, describe},
@@ -43,8 +44,9 @@ pub(crate) struct Call {
 /// An answer and where it came from.
 pub(crate) struct Answer<T> {
     pub(crate) message: T,
-    pub(crate) node: NodeId,
-    pub(crate) took: Duration,
+    pub(crate) origin: Origin,
+    /// How long ago it was current, at most.
+    pub(crate) age: Duration,
 }
 
 /// An answer that says where it comes from.
@@ -178,9 +180,13 @@ impl Client {
         {
             self.look_up_leader(node);
         }
+        if let Some(header) = header {
+            self.note_cluster(header);
+        }
+        let told = Told::of(header);
         Answer {
-            node: NodeId(header.map_or(0, |header| header.member)),
-            took: started.elapsed(),
+            origin: told.origin,
+            age: told.age.saturating_add(started.elapsed()),
             message,
         }
     }

@@ -2,8 +2,9 @@
 
 use std::{
     fmt,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -39,11 +40,14 @@ pub(crate) struct Inner {
     pub(crate) nodes: Nodes,
     sessions: Sessions,
     options: ClientOptions,
-    cluster: String,
+    /// Of the context; else what the first answer says.
+    cluster: OnceLock<String>,
     /// What caches on disk are sealed with; made of this client's private key, if it has one.
     cache_key: Option<SymmetricKey>,
     /// Whose clients sign emergency overrides.
     authority: Option<Authority>,
+    /// The socket of the agent that it goes through.
+    agent: Option<PathBuf>,
     looking_up: AtomicBool,
 }
 
@@ -65,6 +69,9 @@ impl Client {
 
     /// A client that connects when it is first used. Needs a tokio runtime around it.
     pub fn lazy(context: &Context, options: ClientOptions) -> Result<Self, ConnectError> {
+        if let Some(socket) = &context.agent {
+            return Self::through_agent(socket, &context.cluster, options);
+        }
         let dialer = Dialer::new(Credentials::new(context)?, &options);
         let nodes = Nodes::dialed(&context.endpoints, dialer)?;
         let key = crate::tls::cache_key(context)?;
@@ -86,6 +93,30 @@ impl Client {
                 client,
             };
             tokio::spawn(discovery.run());
+        }
+        Ok(client)
+    }
+
+    /// A client that goes through the agent of this node, by its Unix socket (kvagent's default is
+    /// `/run/kvagent/kvagent.sock`). Connects when it is first used; needs a tokio runtime around it.
+    ///
+    /// What this process may do is decided by the agent's settings, by its user. While no server answers,
+    /// the agent says what it has: reads with [`crate::Consistency::Local`], mirrors and configurations
+    /// go on, with an honest age; nothing is written. A cache of one's own wants a key
+    /// ([`crate::ConfigBuilder::cache_with_key`]), and mostly is not needed: the agent has one.
+    pub fn agent(socket: impl AsRef<Path>) -> Result<Self, ConnectError> {
+        Self::through_agent(socket.as_ref(), "", ClientOptions::default())
+    }
+
+    fn through_agent(
+        socket: &Path,
+        cluster: &str,
+        options: ClientOptions,
+    ) -> Result<Self, ConnectError> {
+        let nodes = Nodes::agent(socket, crate::agent::dial(socket, &options)?);
+        let mut client = Self::new(nodes, options, cluster.to_owned(), None, None);
+        if let Some(inner) = Arc::get_mut(&mut client.inner) {
+            inner.agent = Some(socket.to_owned());
         }
         Ok(client)
     }
@@ -124,9 +155,13 @@ impl Client {
                 nodes,
                 sessions: Sessions::new(),
                 options,
-                cluster,
+                cluster: match cluster.is_empty() {
+                    true => OnceLock::new(),
+                    false => OnceLock::from(cluster),
+                },
                 cache_key,
                 authority,
+                agent: None,
                 looking_up: AtomicBool::new(false),
             }),
         }
@@ -146,9 +181,17 @@ impl Client {
         self.timeout
     }
 
-    /// The cluster's name.
+    /// The cluster's name. Empty for a client that was made by [`Client::agent`], until it had an answer.
     pub fn cluster_name(&self) -> &str {
-        &self.inner.cluster
+        self.inner.cluster.get().map_or("", String::as_str)
+    }
+
+    /// Takes in an answer's header: which cluster it is, if that was not known.
+    pub(crate) fn note_cluster(&self, header: &v1::Header) {
+        if self.inner.cluster.get().is_none() && !header.cluster.is_empty() {
+            // Whoever is first, they say the same.
+            let _ = self.inner.cluster.set(header.cluster.clone());
+        }
     }
 
     /// The addresses known by now: the context's, and those of members met since.
@@ -223,6 +266,9 @@ impl Client {
                 let Err((node, status)) = answer else {
                     return Ok(());
                 };
+                if let Some(met) = self.met_agent(&status) {
+                    return met;
+                }
                 last = format!("{}: {}", node.address(), reason::describe(&status));
                 if node.judge(&status) == Verdict::Untrusted || is_about_trust(&status) {
                     distrust = Some(last.clone());
@@ -243,9 +289,26 @@ impl Client {
         if last.is_empty() {
             last = self.nodes().why_none();
         }
-        Err(match distrust {
-            Some(message) => ConnectError::Unauthorized { message },
-            None => ConnectError::Unreachable { waited, last },
+        Err(match (distrust, &self.inner.agent) {
+            (Some(message), _) => ConnectError::Unauthorized { message },
+            (None, Some(_)) => ConnectError::NoAgent { waited, last },
+            (None, None) => ConnectError::Unreachable { waited, last },
+        })
+    }
+
+    /// Whether an agent's answer to [`Client::introduce`] ends the meeting, and how. That no server
+    /// answers is no matter: the agent is there, and says what it has.
+    fn met_agent(&self, status: &tonic::Status) -> Option<Result<(), ConnectError>> {
+        let socket = self.inner.agent.as_ref()?;
+        if reason::node_is_well(status) {
+            return Some(Ok(()));
+        }
+        let refuses = status.code() == tonic::Code::PermissionDenied;
+        refuses.then(|| {
+            Err(ConnectError::AgentRefuses {
+                socket: socket.clone(),
+                message: status.message().to_owned(),
+            })
         })
     }
 
@@ -256,6 +319,7 @@ impl Client {
         let answer = attempt.cluster().status(request).await?.into_inner();
         self.nodes().answered(node, Needs::Node);
         if let Some(header) = &answer.header {
+            self.note_cluster(header);
             self.nodes().learn(node, header, Some(answer.leader));
         }
         self.look_up_leader(node);
@@ -277,7 +341,8 @@ impl Client {
 
     /// Looks the leader up in the background, starting with the node that spoke of a new term.
     pub(crate) fn look_up_leader(&self, node: &Arc<Node>) {
-        if self.inner.looking_up.swap(true, Ordering::AcqRel) {
+        // An agent finds it by itself.
+        if self.inner.agent.is_some() || self.inner.looking_up.swap(true, Ordering::AcqRel) {
             return;
         }
         let (client, node) = (self.clone(), Arc::clone(node));
@@ -293,7 +358,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("cluster", &self.inner.cluster)
+            .field("cluster", &self.cluster_name())
             .field("endpoints", &self.endpoints())
             .finish_non_exhaustive()
     }

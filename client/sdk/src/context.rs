@@ -7,6 +7,13 @@
 //! cert = "client.crt"
 //! key = "client.key"
 //! ```
+//!
+//! or one that goes through the agent of its node, which has the rest:
+//!
+//! ```toml
+//! cluster = "home"
+//! agent = "/run/kvagent/kvagent.sock"
+//! ```
 
 use std::{
     env, fmt,
@@ -19,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::discovery::{is_service, service};
 
 /// Which cluster, where, and as whom. Holds a private key: `Debug` leaves it out.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Context {
     /// The cluster's name, as it stands in its certificates.
     pub cluster: String,
@@ -36,6 +43,9 @@ pub struct Context {
     /// The file that it was read from: new connections use what it says by then. `None`: they use
     /// what stands here.
     pub file: Option<PathBuf>,
+    /// The Unix socket of the agent of this node: everything goes through it, and as whom is the
+    /// agent's matter. Then endpoints, certificates and key are empty.
+    pub agent: Option<PathBuf>,
 }
 
 /// Why a context cannot be used.
@@ -104,6 +114,20 @@ pub enum ContextError {
 #[serde(deny_unknown_fields)]
 struct ContextFile {
     cluster: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<PathBuf>,
+}
+
+/// What a context has that goes to the servers itself.
+struct Direct {
     endpoints: Vec<String>,
     ca: PathBuf,
     cert: PathBuf,
@@ -122,6 +146,21 @@ impl Context {
         if file.cluster.is_empty() {
             return Err(malformed("`cluster` is empty; name the cluster".into()));
         }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if let Some(agent) = &file.agent {
+            if file.names_more_than_an_agent() {
+                return Err(malformed(
+                    "`agent` stands for `endpoints`, `ca`, `cert` and `key`; leave those out, or it"
+                        .into(),
+                ));
+            }
+            return Ok(Self {
+                file: Some(path.to_owned()),
+                ..Self::through_agent(file.cluster, folder.join(agent))
+            });
+        }
+        let cluster = file.cluster.clone();
+        let file = file.direct(path)?;
         if file.endpoints.is_empty() {
             return Err(malformed(
                 "`endpoints` is empty; add at least one HOST:PORT, or srv:NAME for what DNS names"
@@ -136,7 +175,6 @@ impl Context {
             let why = format!("endpoint {bad:?} is not HOST:PORT, nor srv:NAME with a name of DNS");
             return Err(malformed(why));
         }
-        let folder = path.parent().unwrap_or(Path::new(""));
         let read = |field: &'static str, name: &Path| {
             let file = folder.join(name);
             std::fs::read(&file).map_err(|source| ContextError::Missing {
@@ -150,17 +188,28 @@ impl Context {
             ca: read("ca", &file.ca)?,
             cert: read("cert", &file.cert)?,
             key: read("key", &file.key)?,
-            cluster: file.cluster,
+            cluster,
             endpoints: file.endpoints,
             file: Some(path.to_owned()),
+            agent: None,
         })
+    }
+
+    /// A context that goes through the agent of this node. Without a name (`""`), the cluster is
+    /// whichever the agent is of.
+    pub fn through_agent(cluster: impl Into<String>, socket: impl Into<PathBuf>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            agent: Some(socket.into()),
+            ..Self::default()
+        }
     }
 
     /// Puts another authority and another certificate (PEM) into the files that the context at
     /// `path` names, each whole or not at all. The key stays.
     pub fn renew(path: impl AsRef<Path>, ca: &str, cert: &str) -> Result<(), ContextError> {
         let path = path.as_ref();
-        let file = ContextFile::read(path)?;
+        let file = ContextFile::read(path)?.direct(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for (field, name, pem) in [("cert", &file.cert, cert), ("ca", &file.ca, ca)] {
             let file = folder.join(name);
@@ -176,7 +225,7 @@ impl Context {
 
     /// The context at `path` and the files that it names.
     pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, ContextError> {
-        let file = ContextFile::read(path)?;
+        let file = ContextFile::read(path)?.direct(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let named = [&file.ca, &file.cert, &file.key].map(|name| folder.join(name));
         Ok(std::iter::once(path.to_owned()).chain(named).collect())
@@ -211,10 +260,11 @@ impl Context {
     ) -> String {
         let file = ContextFile {
             cluster: cluster.to_owned(),
-            endpoints: endpoints.to_vec(),
-            ca: ca.into(),
-            cert: cert.into(),
-            key: key.into(),
+            agent: None,
+            endpoints: Some(endpoints.to_vec()),
+            ca: Some(ca.into()),
+            cert: Some(cert.into()),
+            key: Some(key.into()),
         };
         toml::to_string(&file).expect("a table of strings is TOML")
     }
@@ -229,6 +279,31 @@ impl ContextFile {
         toml::from_str(&text).map_err(|error| ContextError::Malformed {
             path: path.to_owned(),
             why: error.to_string(),
+        })
+    }
+
+    fn names_more_than_an_agent(&self) -> bool {
+        let files = [&self.ca, &self.cert, &self.key];
+        self.endpoints.is_some() || files.iter().any(|file| file.is_some())
+    }
+
+    /// What it has of its own.
+    fn direct(self, path: &Path) -> Result<Direct, ContextError> {
+        let missing = |field: &str| ContextError::Malformed {
+            path: path.to_owned(),
+            why: match self.agent {
+                Some(_) => format!(
+                    "it goes through an agent and has no `{field}` of its own; name a context that \
+                     goes to the servers itself"
+                ),
+                None => format!("`{field}` is missing; name it, or an `agent` instead of all"),
+            },
+        };
+        Ok(Direct {
+            endpoints: self.endpoints.ok_or_else(|| missing("endpoints"))?,
+            ca: self.ca.ok_or_else(|| missing("ca"))?,
+            cert: self.cert.ok_or_else(|| missing("cert"))?,
+            key: self.key.ok_or_else(|| missing("key"))?,
         })
     }
 }
@@ -249,6 +324,7 @@ impl fmt::Debug for Context {
         f.debug_struct("Context")
             .field("cluster", &self.cluster)
             .field("endpoints", &self.endpoints)
+            .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
 }
@@ -350,6 +426,23 @@ mod tests {
         let (_folder, path) = folder_with(&good().replace("127.0.0.1:7101", "127.0.0.1"));
         let error = Context::load(&path).unwrap_err().to_string();
         assert!(error.contains("is not HOST:PORT"), "{error}");
+    }
+
+    #[test]
+    fn a_context_of_an_agent_has_the_cluster_and_the_socket_and_nothing_else() {
+        let (folder, path) = folder_with("cluster = \"home\"\nagent = \"agent.sock\"\n");
+        let context = Context::load(&path).unwrap();
+        assert_eq!(context.agent, Some(folder.path().join("agent.sock")));
+        assert!(context.endpoints.is_empty() && context.key.is_empty());
+        let error = Context::renew(&path, "ca", "cert").unwrap_err().to_string();
+        assert!(error.contains("goes through an agent"), "{error}");
+
+        let (_folder, path) = folder_with(&(good() + "agent = \"agent.sock\"\n"));
+        let error = Context::load(&path).unwrap_err().to_string();
+        assert!(error.contains("leave those out, or it"), "{error}");
+        let (_folder, path) = folder_with("cluster = \"home\"\n");
+        let error = Context::load(&path).unwrap_err().to_string();
+        assert!(error.contains("`endpoints` is missing"), "{error}");
     }
 
     #[test]

@@ -41,10 +41,37 @@ impl Entry {
 pub enum Origin {
     /// A server answered just now.
     Server(NodeId),
-    /// Memory of this process; see its age.
+    /// Memory of this process, or of the agent of this node; see its age.
     Cache,
-    /// A file of this node: no server answered since this process started. See its age.
+    /// A file of this node: no server answered since this process, or the agent, started. See its age.
     Disk,
+}
+
+/// What an answer's header says of where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) origin: Origin,
+    /// How long ago it was current, at most, when it was sent.
+    pub(crate) age: Duration,
+}
+
+impl Told {
+    pub(crate) fn of(header: Option<&v1::Header>) -> Self {
+        let origin = match header.map(v1::Header::origin) {
+            Some(v1::Origin::AgentMemory) => Origin::Cache,
+            Some(v1::Origin::AgentDisk) => Origin::Disk,
+            Some(v1::Origin::Server) | None => {
+                Origin::Server(NodeId(header.map_or(0, |header| header.member)))
+            }
+        };
+        let age = match origin {
+            Origin::Server(_) => Duration::ZERO,
+            Origin::Cache | Origin::Disk => header
+                .and_then(|header| header.age_ms)
+                .map_or(Duration::MAX, Duration::from_millis),
+        };
+        Self { origin, age }
+    }
 }
 
 /// What was found under a key.

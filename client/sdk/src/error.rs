@@ -1,6 +1,6 @@
 //! Why an operation failed: one enum each, and each variant says what state things are in.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use holdfast_proto::{Key, Revision};
 use tonic::Status;
@@ -236,6 +236,34 @@ pub enum ConnectError {
     /// There is nothing to connect to.
     #[error("the context names no endpoint; add at least one HOST:PORT to `endpoints`")]
     NoEndpoints,
+    /// The agent of this node could not be reached.
+    #[error(
+        "no agent answered within {waited:?} (last: {last}); check that kvagent runs here and that its \
+         settings have this [socket]"
+    )]
+    NoAgent {
+        /// How long it was tried.
+        waited: Duration,
+        /// What the last attempt met, with the socket.
+        last: String,
+    },
+    /// The agent of this node does not serve this user.
+    #[error("the agent at {} refuses: {message}", socket.display())]
+    AgentRefuses {
+        /// Its socket.
+        socket: PathBuf,
+        /// Its words.
+        message: String,
+    },
+    /// This system has no Unix sockets, so there is no agent on it.
+    #[error(
+        "{} is a Unix socket, which this system does not have; use a context that names endpoints",
+        socket.display()
+    )]
+    NoSockets {
+        /// The socket.
+        socket: PathBuf,
+    },
     /// The machine gave no thread for the client's own runtime (`blocking` only).
     #[error("no runtime could be started: {0}; check the limits on threads and open files")]
     Runtime(String),

@@ -34,6 +34,8 @@
 //! * **A secret is opened on demand**, is wiped when it is let go of, and is never printed:
 //!   [`Secret`], [`SecretsClient`].
 //! * **A frozen node costs a moment**, not the deadline: see [`ClientOptions::hedge_after`].
+//! * **The agent of a node stands in for the servers** where a client goes through its socket:
+//!   [`Client::agent`], [`Context::agent`].
 //! * A server is trusted for its certificate, which must name a node of the context's cluster, and
 //!   not for its host name.
 //!
@@ -46,6 +48,7 @@
 //! that DNS names.
 
 mod access;
+mod agent;
 mod attempt;
 mod audit;
 mod backup;
@@ -67,6 +70,8 @@ mod error;
 mod fleet;
 #[cfg(feature = "formats")]
 pub mod formats;
+#[doc(hidden)]
+pub mod forward;
 #[doc(hidden)]
 pub mod gather;
 mod history;

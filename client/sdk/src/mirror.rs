@@ -18,7 +18,7 @@ mod view;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -40,7 +40,7 @@ pub(crate) use self::{
 };
 use crate::{
     Client, Entry, MirrorOptions, MirrorReveal, Origin, ReadError, Secret, WatchError,
-    WatchOptions, cache::Saved,
+    WatchOptions, cache::Saved, entry::Told,
 };
 
 /// A prefix held in memory. Clones share it; when the last is dropped, it stops following.
@@ -81,9 +81,13 @@ pub struct MirrorChanges(AnyChange);
 
 struct Shared {
     view: ArcSwap<MirrorView>,
-    /// Microseconds on the clock of `start`, plus one; 0: never known to be current.
-    current_at_us: AtomicU64,
+    /// Microseconds since `start`, before it if an agent said so; [`NEVER`]: never known to be current.
+    current_at_us: AtomicI64,
     start: Instant,
+    /// What it has is from the agent of this node, which has it from its own disk.
+    of_agents_disk: AtomicBool,
+    /// An agent told what it has, and not how old that is.
+    of_unknown_age: AtomicBool,
     /// What it began with, from a disk, was current then.
     seeded_at: Option<SystemTime>,
     /// The revision of the last change.
@@ -203,7 +207,8 @@ impl Mirror {
     ) -> Result<(), ReadError> {
         let mut reached = self.shared.reached.subscribe();
         let current = async {
-            while self.age() == Duration::MAX {
+            while self.age() == Duration::MAX && !self.shared.of_unknown_age.load(Ordering::Acquire)
+            {
                 tokio::select! {
                     _ = reached.changed() => {}
                     _ = problem.changed() => {
@@ -310,23 +315,25 @@ impl Mirror {
     /// How long ago the mirror was known to be current, at most; `Duration::MAX`: never yet.
     pub fn age(&self) -> Duration {
         match self.shared.current_at_us.load(Ordering::Acquire) {
-            0 => self.shared.seeded_at.map_or(Duration::MAX, |at| {
+            NEVER => self.shared.seeded_at.map_or(Duration::MAX, |at| {
                 // A clock that went back says nothing.
                 SystemTime::now()
                     .duration_since(at)
                     .unwrap_or(Duration::MAX)
             }),
             at => {
-                let at = self.shared.start + Duration::from_micros(at - 1);
-                Instant::now().saturating_duration_since(at)
+                let now = self.shared.start.elapsed().as_micros() as i64;
+                Duration::from_micros(now.saturating_sub(at).max(0) as u64)
             }
         }
     }
 
-    /// Where its answers come from: memory, or the disk of this node until a server answered.
+    /// Where its answers come from: memory, or the disk of this node until a server answered (this
+    /// process or the agent of this node).
     pub fn origin(&self) -> Origin {
         match self.shared.seeded_at {
             Some(_) if *self.shared.reached.borrow() == 0 => Origin::Disk,
+            _ if self.shared.of_agents_disk.load(Ordering::Acquire) => Origin::Disk,
             _ => Origin::Cache,
         }
     }
@@ -417,8 +424,10 @@ impl Shared {
     fn new() -> Self {
         Self {
             view: ArcSwap::from_pointee(MirrorView::default()),
-            current_at_us: AtomicU64::new(0),
+            current_at_us: AtomicI64::new(NEVER),
             start: Instant::now(),
+            of_agents_disk: AtomicBool::new(false),
+            of_unknown_age: AtomicBool::new(false),
             seeded_at: None,
             changed: watch::Sender::new(0),
             reached: watch::Sender::new(0),
@@ -429,7 +438,35 @@ impl Shared {
             looked: watch::Sender::new(()),
         }
     }
+
+    /// What is there was current then.
+    fn was_current(&self, at: Instant, age: Duration) {
+        let since_start = match at.checked_duration_since(self.start) {
+            Some(later) => later.as_micros() as i64,
+            None => -(self.start.saturating_duration_since(at).as_micros() as i64),
+        };
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let at_us = since_start.saturating_sub(age).max(NEVER + 1);
+        self.current_at_us.fetch_max(at_us, Ordering::Release);
+    }
+
+    /// The agent of this node answered for itself: that is how old it is.
+    fn note_agent(&self, told: Told) {
+        let is_of_disk = told.origin == Origin::Disk;
+        self.of_agents_disk.store(is_of_disk, Ordering::Release);
+        match told.age {
+            Duration::MAX => self.of_unknown_age.store(true, Ordering::Release),
+            age => self.was_current(Instant::now(), age),
+        }
+    }
+
+    /// A server answered.
+    fn note_server(&self) {
+        self.of_agents_disk.store(false, Ordering::Release);
+    }
 }
 
+/// Of a mirror that was never known to be current.
+const NEVER: i64 = i64::MIN;
 const SHORTEST_CHECK: Duration = Duration::from_millis(50);
 const HURRY_AGAIN: Duration = Duration::from_millis(50);

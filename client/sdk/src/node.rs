@@ -6,6 +6,7 @@
 //! rest hang; the one must not speak for the other.
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -181,6 +182,13 @@ impl Nodes {
             return Err(ConnectError::NoEndpoints);
         }
         Ok(Self::new(list, None))
+    }
+
+    /// The agent of this node, which stands for all of them: no others are ever learned.
+    pub(crate) fn agent(socket: &Path, lanes: Lanes) -> Self {
+        let alert = Alert::default();
+        let address = socket.display().to_string();
+        Self::new(vec![Node::new(address, Dialed { lanes, alert })], None)
     }
 
     fn new(list: Vec<Arc<Node>>, dialer: Option<Dialer>) -> Self {

@@ -3,7 +3,7 @@
 use holdfast_proto::{Key, KeyRange, Revision, v1};
 
 use crate::{
-    Client, Consistency, Found, Origin, Page, RangeOptions, ReadError, ReadOptions,
+    Client, Consistency, Found, Page, RangeOptions, ReadError, ReadOptions,
     call::Answer,
     entry::{Unreadable, entries},
     node::Needs,
@@ -114,8 +114,8 @@ fn page(answer: Answer<v1::RangeResponse>) -> Result<Page, Unreadable> {
         more: wire.more,
         next,
         count: wire.count,
-        origin: Origin::Server(answer.node),
-        age: answer.took,
+        origin: answer.origin,
+        age: answer.age,
     })
 }
 

@@ -6,7 +6,7 @@ use holdfast_proto::Revision;
 use tonic::{Code, Status};
 
 /// The metadata key under which a server names its reason.
-const REASON: &str = "holdfast-reason";
+pub(crate) const REASON: &str = "holdfast-reason";
 const FOUND: &str = "holdfast-found";
 const EXPECTED: &str = "holdfast-expected";
 const LEADER: &str = "holdfast-leader";

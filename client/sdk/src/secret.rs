@@ -191,8 +191,8 @@ impl SecretsClient {
             secret,
             entry: Entry::from_wire(entry)?,
             revision: answer.message.header.unwrap_or_default().revision,
-            origin: Origin::Server(answer.node),
-            age: answer.took,
+            origin: answer.origin,
+            age: answer.age,
         })
     }
 

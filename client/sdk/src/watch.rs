@@ -16,7 +16,7 @@ use self::connection::Connection;
 use crate::{
     Client, Entry, WatchError, WatchOptions,
     circuit::jittered,
-    entry::{Unreadable, entries},
+    entry::{Origin, Told, Unreadable, entries},
     error::Failure,
     node::{Needs, Node, Route},
     reason::{self, Verdict, describe},
@@ -85,6 +85,8 @@ pub struct Watch {
     avoid: Option<Arc<Node>>,
     /// When the newest connection was asked for.
     asked_at: Instant,
+    /// What the newest answer says of itself, if no server made it.
+    told: Option<Told>,
 }
 
 /// Where the next connection begins.
@@ -114,6 +116,7 @@ impl Client {
             failures: 0,
             avoid: None,
             asked_at: Instant::now(),
+            told: None,
         }
     }
 }
@@ -184,6 +187,11 @@ impl Watch {
         }
     }
 
+    /// What an agent said of the newest item's origin and age, where no server was there to ask.
+    pub(crate) fn told(&self) -> Option<Told> {
+        self.told
+    }
+
     /// As a stream of items, ending with the first error.
     pub fn into_stream(self) -> impl futures::Stream<Item = Result<WatchItem, WatchError>> + Send {
         futures::stream::unfold(Some(self), |watch| async {
@@ -247,13 +255,16 @@ impl Watch {
         self.failing_since = None;
         self.failures = 0;
         self.avoid = None;
+        let told = Told::of(response.header.as_ref());
+        self.told = (!matches!(told.origin, Origin::Server(_))).then_some(told);
         if let Some(connection) = &self.connection {
             let nodes = self.client.nodes();
             nodes.answered(&connection.node, Needs::Node);
-            if let Some(header) = &response.header
-                && nodes.learn(&connection.node, header, None)
-            {
-                self.client.look_up_leader(&connection.node);
+            if let Some(header) = &response.header {
+                self.client.note_cluster(header);
+                if nodes.learn(&connection.node, header, None) {
+                    self.client.look_up_leader(&connection.node);
+                }
             }
         }
         match response.body.ok_or(Unreadable("body"))? {

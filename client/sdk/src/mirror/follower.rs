@@ -1,7 +1,7 @@
 //! The task behind a mirror: follows the watch, and keeps asking whether that is current.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -60,6 +60,12 @@ impl Follower {
     }
 
     fn take_in(&mut self, item: WatchItem) {
+        match (self.watch.told(), &item) {
+            (None, _) => self.shared.note_server(),
+            (Some(told), WatchItem::Reset { .. }) => self.shared.note_agent(told),
+            // An agent that only says that it is there.
+            (Some(_), _) => {}
+        }
         let now = self.shared.view.load();
         let mut entries = now.entries.clone();
         let (revision, changed) = match item {
@@ -125,11 +131,7 @@ impl Follower {
         if let Some((newest, asked)) = self.pending
             && reached >= newest
         {
-            let at = asked.saturating_duration_since(self.shared.start);
-            let at_us = at.as_micros() as u64 + 1;
-            self.shared
-                .current_at_us
-                .fetch_max(at_us, Ordering::Release);
+            self.shared.was_current(asked, Duration::ZERO);
             self.pending = None;
         }
     }

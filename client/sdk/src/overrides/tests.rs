@@ -19,7 +19,7 @@ fn admin() -> Context {
         ca: pem!("ca.crt"),
         cert: pem!("client.crt"),
         key: pem!("client.key"),
-        file: None,
+        ..Context::default()
     }
 }
 

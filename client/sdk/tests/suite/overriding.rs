@@ -83,7 +83,7 @@ fn signed(lifetime: Duration, fields: &str) -> String {
         ca: include_bytes!("trust/ca.crt").to_vec(),
         cert: include_bytes!("trust/client.crt").to_vec(),
         key: include_bytes!("trust/client.key").to_vec(),
-        file: None,
+        ..Context::default()
     };
     let terms = OverrideTerms {
         prefix: "shop/".to_owned(),

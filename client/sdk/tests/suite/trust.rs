@@ -62,7 +62,7 @@ fn context(endpoint: String) -> Context {
         ca: pem!("ca.crt").to_vec(),
         cert: pem!("client.crt").to_vec(),
         key: pem!("client.key").to_vec(),
-        file: None,
+        ..Context::default()
     }
 }
 

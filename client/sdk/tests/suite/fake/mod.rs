@@ -261,6 +261,7 @@ impl Context {
             member: self.id,
             term: world.term,
             revision: world.revision,
+            ..v1::Header::default()
         })
     }
 
