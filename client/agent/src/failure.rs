@@ -4,7 +4,7 @@ use std::{error::Error, process::ExitCode};
 
 use holdfast_client::{ConnectError, ContextError, ReadError};
 
-use crate::settings::SettingsError;
+use crate::{settings::SettingsError, socket::SocketError};
 
 /// A command that did not do what it was asked to. Its text says what happened and what to do.
 #[derive(Debug)]
@@ -64,6 +64,12 @@ impl From<SettingsError> for Failure {
     }
 }
 
+impl From<SocketError> for Failure {
+    fn from(error: SocketError) -> Self {
+        Self::from_error(Exit::Refused, &error)
+    }
+}
+
 impl From<ContextError> for Failure {
     fn from(error: ContextError) -> Self {
         Self::from_error(Exit::Usage, &error)
@@ -73,8 +79,8 @@ impl From<ContextError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let exit = match error {
-            ConnectError::Unreachable { .. } => Exit::Unreachable,
-            ConnectError::Unauthorized { .. } => Exit::Refused,
+            ConnectError::Unreachable { .. } | ConnectError::NoAgent { .. } => Exit::Unreachable,
+            ConnectError::Unauthorized { .. } | ConnectError::AgentRefuses { .. } => Exit::Refused,
             _ => Exit::Usage,
         };
         Self::from_error(exit, &error)

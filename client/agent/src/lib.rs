@@ -14,6 +14,8 @@
 //! * **A secret is on the disk only where a set says so**, with mode 0600 unless a file says otherwise;
 //!   never in a log, an error, a status or a diff.
 //!
+//! And it **stands in for the servers** where services of its node go through its socket: see `socket`.
+//!
 //! The modules: `settings` is the file; `values` are what the cluster has, at one revision and as it
 //! counts on this node; `render` makes contents of them; `set` installs; `hook` runs; `keeper` does that
 //! for one set as long as the agent runs, and `supervisor` has one for each; `status` says how it is, and
@@ -34,6 +36,7 @@ mod log;
 mod render;
 mod set;
 mod settings;
+mod socket;
 mod source;
 mod status;
 mod supervisor;

@@ -17,6 +17,14 @@
 //!
 //! [set.hook]
 //! exec = ["nginx", "-s", "reload"]
+//!
+//! [socket]                          # for services that link the SDK, and for kvctl
+//! path = "/run/kvagent/kvagent.sock"
+//!
+//! [[socket.allow]]
+//! user = "billing"
+//! prefixes = ["billing/"]
+//! reveal = true
 //! ```
 //!
 //! What is read here is checked: names, paths, modes, and what contradicts itself. An error names the
@@ -28,6 +36,7 @@ mod guard;
 mod hook;
 mod node;
 mod set;
+mod socket;
 mod text;
 
 use std::{
@@ -43,6 +52,7 @@ pub(crate) use self::{
     guard::Guard,
     hook::{Action, Check, HookSettings, SignalTo},
     set::{Place, SetName, SetSettings},
+    socket::{Allow, SocketSettings},
     text::{Mode, Span},
 };
 
@@ -65,6 +75,8 @@ pub(crate) struct Settings {
     /// Sets of files.
     #[serde(default, rename = "set")]
     pub(crate) sets: Vec<SetSettings>,
+    /// The socket for this node's services; none if it is left out.
+    pub(crate) socket: Option<SocketSettings>,
 }
 
 /// Why settings cannot be used.
@@ -143,12 +155,18 @@ impl Settings {
         for set in &mut self.sets {
             set.rebase(folder);
         }
+        if let Some(socket) = &mut self.socket {
+            socket.rebase(folder);
+        }
     }
 
     fn check(&self) -> Result<(), Wrong> {
         node::check_name("node", &self.node)?;
         for role in &self.roles {
             node::check_name("roles", role)?;
+        }
+        if let Some(socket) = &self.socket {
+            socket.check().map_err(|wrong| wrong.within("socket"))?;
         }
         let mut names = BTreeSet::new();
         let mut places = BTreeSet::new();

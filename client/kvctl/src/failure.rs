@@ -98,8 +98,8 @@ impl From<ContextError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let exit = match error {
-            ConnectError::Unreachable { .. } => Exit::Unreachable,
-            ConnectError::Unauthorized { .. } => Exit::Refused,
+            ConnectError::Unreachable { .. } | ConnectError::NoAgent { .. } => Exit::Unreachable,
+            ConnectError::Unauthorized { .. } | ConnectError::AgentRefuses { .. } => Exit::Refused,
             _ => Exit::Usage,
         };
         Self::from_error(exit, &error)

@@ -2,14 +2,26 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use crate::{agent::Agent, arguments::Run, failure::Failure, settings::Settings};
+use crate::{
+    agent::Agent, arguments::Run, failure::Failure, settings::Settings, socket::Socket,
+};
 
 pub(crate) async fn run(run: &Run) -> Result<ExitCode, Failure> {
     let mut settings = Settings::load(&run.config)?;
     let agent = Agent::new(&settings)?;
     let sets = std::mem::take(&mut settings.sets);
+    let socket = match settings.socket.take() {
+        Some(socket) => {
+            let sources = &agent.supervisor.sources;
+            Some(Socket::open(socket, &agent.client, sources)?)
+        }
+        None => None,
+    };
     agent
         .keep_until_told(sets.into_iter().map(Arc::new).collect())
         .await;
+    if let Some(socket) = socket {
+        socket.close();
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,50 @@
+//! How long a caller waits: `grpc-timeout`, less what the way back takes.
+
+use std::time::Duration;
+
+use tonic::metadata::MetadataMap;
+
+/// How long an answer may take, so that it arrives before the caller hangs up: what it says of a write
+/// is worth more than a cut connection.
+pub(super) fn of(metadata: &MetadataMap, otherwise: Duration) -> Duration {
+    let timeout = named(metadata).unwrap_or(otherwise).min(LONGEST);
+    timeout - (timeout / 10).min(WAY_BACK)
+}
+
+/// `TimeoutValue TimeoutUnit` of the gRPC protocol: up to eight digits and one of `HMSmun`.
+fn named(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// As the SDK: a session that was quiet for longer may be forgotten by the store.
+const LONGEST: Duration = Duration::from_secs(300);
+const WAY_BACK: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_leaves_before_the_caller_hangs_up() {
+        for (text, expected_ms) in [("1S", 950), ("200m", 180), ("9H", 299_950), ("x", 950)] {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            let timeout = of(&metadata, Duration::from_secs(1));
+            assert_eq!(timeout, Duration::from_millis(expected_ms), "{text}");
+        }
+    }
+}
