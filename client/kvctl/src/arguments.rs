@@ -37,6 +37,17 @@ pub(crate) struct Common {
     // Not clap's `env`: it would show the context as a part of every usage line.
     pub(crate) context: Option<PathBuf>,
 
+    /// Go through the agent of this node, by its socket, as whom it is and as its settings let this
+    /// user [default: $HOLDFAST_AGENT, or else no agent]
+    #[arg(
+        long,
+        global = true,
+        help_heading = EVERY_COMMAND,
+        value_name = "SOCKET",
+        conflicts_with = "context"
+    )]
+    pub(crate) agent: Option<PathBuf>,
+
     /// How to print results: for people, for programs, for pipes
     #[arg(
         short,
@@ -110,6 +121,8 @@ mod tests {
             assert_eq!(arguments.common.output, Format::Json);
             assert_eq!(arguments.common.context, Some("c.toml".into()));
         }
+        let arguments = parse("kvctl get a --agent a.sock").unwrap();
+        assert_eq!(arguments.common.agent, Some("a.sock".into()));
     }
 
     #[test]
@@ -165,6 +178,7 @@ mod tests {
             "kvctl secret put a --file f",
             "kvctl secret put a --insecure-argv s",
             "kvctl secret get a --revision 3 --reason why",
+            "kvctl secret get a --local",
             "kvctl secret list a/",
             "kvctl secret history a",
             "kvctl secret destroy a --revision 3 --yes",
@@ -189,6 +203,10 @@ mod tests {
             ("kvctl frobnicate", ErrorKind::InvalidSubcommand),
             ("kvctl put a", ErrorKind::MissingRequiredArgument),
             ("kvctl put a 1 --file f", ErrorKind::ArgumentConflict),
+            (
+                "kvctl --agent a.sock get a --context c.toml",
+                ErrorKind::ArgumentConflict,
+            ),
             ("kvctl put a 1 --type int", ErrorKind::ValueValidation),
             ("kvctl delete", ErrorKind::MissingRequiredArgument),
             ("kvctl delete --prefix", ErrorKind::InvalidValue),

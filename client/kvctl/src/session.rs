@@ -1,11 +1,12 @@
 //! From a context to a connected client.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use holdfast_client::{Client, ClientOptions, Context};
+use holdfast_client::{Client, ClientOptions, Context, Origin};
 
 use crate::{
     arguments::{Common, Format},
+    duration,
     failure::Failure,
     output::Output,
 };
@@ -36,17 +37,65 @@ impl Session {
         self.common.output == Format::Json
     }
 
-    /// The file of the context.
+    /// The file of the context, for what takes a certificate or addresses of one's own.
     pub(crate) fn context_file(&self) -> Result<PathBuf, Failure> {
-        Ok(match &self.common.context {
-            Some(path) => path.clone(),
-            None => Context::discover_path()?,
+        match (&self.common.context, self.agent()) {
+            (Some(path), _) => Ok(path.clone()),
+            (None, Some(_)) => Err(Failure::usage(
+                "this takes a certificate and addresses of your own, which an agent has not; name a \
+                 context with --context",
+            )),
+            (None, None) => Ok(Context::discover_path()?),
+        }
+    }
+
+    /// The context of the caller's own.
+    pub(crate) fn own_context(&self) -> Result<Context, Failure> {
+        let file = self.context_file()?;
+        let context = Context::load(&file)?;
+        match context.agent {
+            None => Ok(context),
+            Some(_) => Err(Failure::usage(format!(
+                "this takes a certificate and addresses of your own, and {} goes through an agent; \
+                 name another context with --context",
+                file.display()
+            ))),
+        }
+    }
+
+    /// What the command works with.
+    fn context(&self) -> Result<Context, Failure> {
+        match self.agent() {
+            Some(socket) => Ok(Context::through_agent("", socket)),
+            None => Ok(Context::load(self.context_file()?)?),
+        }
+    }
+
+    /// The agent to go through; a context that is named goes before one that is in the environment.
+    fn agent(&self) -> Option<PathBuf> {
+        let named = self.common.agent.clone();
+        named.or_else(|| match self.common.context {
+            Some(_) => None,
+            None => std::env::var_os(AGENT)
+                .filter(|socket| !socket.is_empty())
+                .map(PathBuf::from),
         })
     }
 
-    /// The context that the command works with.
-    pub(crate) fn context(&self) -> Result<Context, Failure> {
-        Ok(Context::load(self.context_file()?)?)
+    /// Says how old an answer is that no server gave.
+    pub(crate) fn tell_age(&self, origin: Origin, age: Duration) {
+        let from = match origin {
+            Origin::Cache => "memory",
+            Origin::Disk => "disk",
+            _ => return,
+        };
+        let age = match age {
+            Duration::MAX => "an unknown time".to_owned(),
+            age => duration::show(age),
+        };
+        self.output.warn(format_args!(
+            "no server answers: this is from the {from} of the agent of this node, current {age} ago"
+        ));
     }
 
     fn options(&self) -> ClientOptions {
@@ -59,3 +108,6 @@ impl Session {
         }
     }
 }
+
+/// Names the socket of the agent to go through.
+const AGENT: &str = "HOLDFAST_AGENT";

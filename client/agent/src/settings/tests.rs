@@ -100,3 +100,61 @@ fn two_sets_never_share_a_place_or_a_name() {
     assert!(twice("nginx", "elsewhere").contains("have this name"));
     assert!(twice("other", "sets/nginx").contains("another set"));
 }
+
+const SOCKET: &str = r#"
+[socket]
+path = "agent.sock"
+mode = "0660"
+
+[[socket.allow]]
+user = "billing"
+prefixes = ["billing/"]
+reveal = true
+
+[[socket.allow]]
+group = 33
+prefixes = ["web/", "billing/"]
+"#;
+
+#[test]
+fn a_socket_has_its_place_and_says_what_is_to_be_at_hand() {
+    let settings = load(&format!("{SOUND}{SOCKET}")).unwrap();
+    let socket = settings.socket.unwrap();
+    assert!(socket.path.is_absolute() && socket.path.ends_with("agent.sock"));
+    assert_eq!(socket.mode, Mode::of(0o660));
+    assert_eq!(socket.allow[1].group.as_deref(), Some("33"));
+    let wanted: Vec<_> = socket.wanted().into_iter().collect();
+    // One mirror for `billing/`, with its secrets open.
+    assert_eq!(wanted, [("billing/".to_owned(), true), ("web/".to_owned(), false)]);
+    assert!(load(SOUND).unwrap().socket.is_none());
+}
+
+#[test]
+fn a_socket_that_cannot_be_is_refused_with_its_field() {
+    for (right, wrong, said) in [
+        ("mode = \"0660\"", "mods = \"0660\"", "mods"),
+        ("mode = \"0660\"", "mode = \"rw\"", "no mode"),
+        ("path = \"agent.sock\"", "path = \"/\"", "socket.path"),
+        ("user = \"billing\"", "", "socket.allow[0].user"),
+        ("user = \"billing\"", "user = \"billing\"\ngroup = 7", "either a user or a group"),
+        ("user = \"billing\"", "user = -1", "a name, or a number"),
+        ("prefixes = [\"billing/\"]", "", "socket.allow[0].prefixes"),
+        ("reveal = true", "all = true", "socket.allow[0].all"),
+        ("reveal = true", "revel = true", "revel"),
+    ] {
+        let text = SOCKET.replacen(right, wrong, 1);
+        assert_ne!(text, SOCKET, "{right}");
+        let error = load(&format!("{SOUND}{text}")).unwrap_err();
+        assert!(error.contains(said), "{wrong}: {error}");
+    }
+    let nobody = load(&format!("{SOUND}[socket]\n")).unwrap_err();
+    assert!(nobody.contains("socket.allow: nobody may do anything"), "{nobody}");
+}
+
+#[test]
+fn the_example_of_a_socket_is_sound() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/socket.toml");
+    let socket = Settings::load(&path).unwrap().socket.unwrap();
+    assert_eq!(socket.allow.len(), 4);
+    assert!(socket.allow[3].all);
+}

@@ -40,6 +40,7 @@ impl Get {
                 "there {place}; `kvctl list` shows what there is"
             )));
         };
+        session.tell_age(found.origin, found.age);
         // An empty value, or `null`, would be taken for the secret.
         if found.entry.is_secret() {
             return Err(Failure::refused(format!(

@@ -50,6 +50,7 @@ impl List {
             Some(_) => client.range(range, options).await?,
             None => client.range_all(range, options).await?,
         };
+        session.tell_age(page.origin, page.age);
         self.show(session, &page)
     }
 

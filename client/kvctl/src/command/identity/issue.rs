@@ -39,7 +39,7 @@ impl Issue {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let name = self.identity.trim_start_matches("client/");
         let folder = self.out.clone().unwrap_or_else(|| PathBuf::from(name));
-        let own = session.context()?;
+        let own = session.own_context()?;
         let client = session.connect().await?;
         // Before anything is given out: it has to be somewhere then.
         let unwritten = |error| unwritten(&folder, &error);

@@ -25,7 +25,7 @@ pub(crate) struct Show {
 
 impl Show {
     pub(super) fn run(self, session: &Session) -> Result<ExitCode, Failure> {
-        let context = session.context()?;
+        let context = session.own_context()?;
         let text = read(&self.file)?;
         let output = &session.output;
         let read = match Override::inspect(&context, &text, SystemTime::now()) {

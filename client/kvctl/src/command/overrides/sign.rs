@@ -56,7 +56,7 @@ enum Format {
 
 impl Sign {
     pub(super) async fn run(self, session: &Session) -> Result<ExitCode, Failure> {
-        let context = session.context()?;
+        let context = session.own_context()?;
         let fields = read(&self.file)?;
         let terms = OverrideTerms {
             prefix: self.prefix.clone(),

@@ -7,7 +7,7 @@ use holdfast_client::{Key, ReadError, Reason, RevealOptions, Revealed, Revision,
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use zeroize::Zeroizing;
 
-use super::super::{parse_key, parse_revision};
+use super::super::{get::consistency, parse_key, parse_revision};
 use crate::{
     arguments::Format,
     failure::Failure,
@@ -31,6 +31,10 @@ pub(crate) struct Get {
     #[arg(long, value_parser = parse_revision)]
     revision: Option<Revision>,
 
+    /// Take what the asked node has, or the agent of this one, though it may be old
+    #[arg(long)]
+    local: bool,
+
     /// Why, for the audit log; asked for at a terminal where the policy wants one
     #[arg(long, value_name = "WHY", default_value = "")]
     reason: String,
@@ -48,6 +52,7 @@ impl Get {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let client = session.connect().await?;
         let revealed = self.reveal(&client.secrets()).await?;
+        session.tell_age(revealed.origin, revealed.age);
         let plaintext = revealed.secret.expose();
         if let Some(path) = &self.file {
             return plaintext::write_private(path, plaintext).map_err(|error| {
@@ -87,7 +92,7 @@ impl Get {
         let options = |reason| RevealOptions {
             revision: self.revision,
             reason,
-            ..RevealOptions::default()
+            consistency: consistency(self.local),
         };
         let first = options(self.reason.clone());
         let error = match secrets.reveal_with(self.key.clone(), first).await {
