@@ -169,10 +169,9 @@ impl From<Failure> for NotForwarded {
 #[doc(hidden)]
 pub fn refusal(code: Code, reason: &'static str, message: impl Into<String>) -> Status {
     let mut status = Status::new(code, message);
-    status.metadata_mut().insert(
-        crate::reason::REASON,
-        MetadataValue::from_static(reason),
-    );
+    status
+        .metadata_mut()
+        .insert(crate::reason::REASON, MetadataValue::from_static(reason));
     status
 }
 

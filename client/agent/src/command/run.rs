@@ -2,9 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use crate::{
-    agent::Agent, arguments::Run, failure::Failure, settings::Settings, socket::Socket,
-};
+use crate::{agent::Agent, arguments::Run, failure::Failure, settings::Settings, socket::Socket};
 
 pub(crate) async fn run(run: &Run) -> Result<ExitCode, Failure> {
     let mut settings = Settings::load(&run.config)?;

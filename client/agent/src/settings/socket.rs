@@ -79,7 +79,11 @@ impl SocketSettings {
         };
         let mut wanted: BTreeSet<_> = self.allow.iter().flat_map(of).collect();
         // One with its secrets open has the rest as well.
-        let opened: Vec<_> = wanted.iter().filter(|(_, reveal)| *reveal).cloned().collect();
+        let opened: Vec<_> = wanted
+            .iter()
+            .filter(|(_, reveal)| *reveal)
+            .cloned()
+            .collect();
         for (prefix, _) in opened {
             wanted.remove(&(prefix, false));
         }

@@ -125,7 +125,10 @@ fn a_socket_has_its_place_and_says_what_is_to_be_at_hand() {
     assert_eq!(socket.allow[1].group.as_deref(), Some("33"));
     let wanted: Vec<_> = socket.wanted().into_iter().collect();
     // One mirror for `billing/`, with its secrets open.
-    assert_eq!(wanted, [("billing/".to_owned(), true), ("web/".to_owned(), false)]);
+    assert_eq!(
+        wanted,
+        [("billing/".to_owned(), true), ("web/".to_owned(), false)]
+    );
     assert!(load(SOUND).unwrap().socket.is_none());
 }
 
@@ -136,7 +139,11 @@ fn a_socket_that_cannot_be_is_refused_with_its_field() {
         ("mode = \"0660\"", "mode = \"rw\"", "no mode"),
         ("path = \"agent.sock\"", "path = \"/\"", "socket.path"),
         ("user = \"billing\"", "", "socket.allow[0].user"),
-        ("user = \"billing\"", "user = \"billing\"\ngroup = 7", "either a user or a group"),
+        (
+            "user = \"billing\"",
+            "user = \"billing\"\ngroup = 7",
+            "either a user or a group",
+        ),
         ("user = \"billing\"", "user = -1", "a name, or a number"),
         ("prefixes = [\"billing/\"]", "", "socket.allow[0].prefixes"),
         ("reveal = true", "all = true", "socket.allow[0].all"),
@@ -148,7 +155,10 @@ fn a_socket_that_cannot_be_is_refused_with_its_field() {
         assert!(error.contains(said), "{wrong}: {error}");
     }
     let nobody = load(&format!("{SOUND}[socket]\n")).unwrap_err();
-    assert!(nobody.contains("socket.allow: nobody may do anything"), "{nobody}");
+    assert!(
+        nobody.contains("socket.allow: nobody may do anything"),
+        "{nobody}"
+    );
 }
 
 #[test]

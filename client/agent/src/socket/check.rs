@@ -84,7 +84,9 @@ pub(super) fn watch(grants: &Grants, message: &Bytes) -> Result<(), Refused> {
     let request: v1::WatchRequest = read(message)?;
     match request.request {
         Some(v1::watch_request::Request::Create(create)) => grants.read(&named(create.range)?),
-        _ => Err(Refused::Invalid("a watch begins with what is to be watched")),
+        _ => Err(Refused::Invalid(
+            "a watch begins with what is to be watched",
+        )),
     }
 }
 

@@ -10,10 +10,7 @@ use super::grants::Guest;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// No entry allows it.
-    Denied {
-        what: What,
-        range: KeyRange,
-    },
+    Denied { what: What, range: KeyRange },
     /// Only who may make every call may make this one; in words, what it is about.
     Operators(&'static str),
     /// It makes no sense.

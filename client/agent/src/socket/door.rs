@@ -164,7 +164,12 @@ impl Call {
                 if matches!(error, NotForwarded::Refused(_)) {
                     self.shared.contact.answered();
                 }
-                Err(forward::unanswered(&self.shared, error, false, String::new()))
+                Err(forward::unanswered(
+                    &self.shared,
+                    error,
+                    false,
+                    String::new(),
+                ))
             }
         }
     }

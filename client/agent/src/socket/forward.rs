@@ -44,11 +44,17 @@ pub(super) async fn range(
     message: Bytes,
     timeout: Duration,
 ) -> Result<Response<Bytes>, Status> {
-    let request = v1::RangeRequest::decode(message.clone())
-        .map_err(|_| refusal(Code::InvalidArgument, "invalid", "the request cannot be read"))?;
+    let request = v1::RangeRequest::decode(message.clone()).map_err(|_| {
+        refusal(
+            Code::InvalidArgument,
+            "invalid",
+            "the request cannot be read",
+        )
+    })?;
     let is_local = request.consistency() == v1::Consistency::Local;
     match or_offline(shared, path, message, is_local, timeout).await {
         Ok(answer) => Ok(answer),
+        Err(NotForwarded::Refused(status)) => Err(as_it_came(&status)),
         Err(_) if is_local => {
             let answer = offline::range(shared, &request)?;
             Ok(Response::new(answer.encode_to_vec().into()))
@@ -71,6 +77,10 @@ pub(super) async fn reveal(
 ) -> Result<Response<Bytes>, Status> {
     let mut request: v1::RevealRequest =
         check::read(&message).map_err(|refused| refused.status(guest))?;
+    let wanted = match request.reason.trim() {
+        "" => wants_no_reason(shared, &request, timeout).await,
+        _ => Ok(()),
+    };
     let reason = match request.reason.trim() {
         "" => guest.peer.to_string(),
         reason => format!("{}: {reason}", guest.peer),
@@ -79,8 +89,14 @@ pub(super) async fn reveal(
     let is_local = request.consistency() == v1::Consistency::Local || request.revision != 0;
     request.reason = reason;
     let message = request.encode_to_vec().into();
-    match or_offline(shared, path, message, is_local, timeout).await {
+    let answer = match wanted {
+        Ok(()) => or_offline(shared, path, message, is_local, timeout).await,
+        Err(error) => Err(error),
+    };
+    match answer {
         Ok(answer) => Ok(answer),
+        Err(NotForwarded::Refused(status)) => Err(as_it_came(&status)),
+        // What a mirror has was opened with a reason of the agent's own.
         Err(_) if is_local => {
             let answer = offline::reveal(shared, guest, &request)?;
             Ok(Response::new(answer.encode_to_vec().into()))
@@ -92,6 +108,42 @@ pub(super) async fn reveal(
             };
             Err(unanswered(shared, error, false, instead.to_owned()))
         }
+    }
+}
+
+/// Whether the policy lets a secret be opened without saying why. Who asks is no reason.
+async fn wants_no_reason(
+    shared: &Shared,
+    request: &v1::RevealRequest,
+    timeout: Duration,
+) -> Result<(), NotForwarded> {
+    if shared.contact.is_lost() {
+        return Err(NotForwarded::Unreachable(String::new()));
+    }
+    let question = v1::CanRequest {
+        capability: v1::Capability::Reveal.into(),
+        range: Some(v1::KeyRange {
+            key: request.key.clone(),
+            end: Bytes::new(),
+        }),
+        ..v1::CanRequest::default()
+    };
+    let how = Forwarding {
+        to_leader: false,
+        is_local: false,
+        waits: false,
+        timeout: timeout.min(PATIENCE),
+    };
+    let path = PathAndQuery::from_static("/holdfast.v1.Access/Can");
+    let answer = sent(shared, &path, question.encode_to_vec().into(), how).await?;
+    match v1::CanResponse::decode(answer.into_inner()) {
+        Ok(answer) if !answer.reason_required => Ok(()),
+        _ => Err(NotForwarded::Refused(refusal(
+            Code::FailedPrecondition,
+            "reason_required",
+            "a reason has to be given before this secret is opened, for the agent of this node may \
+             reveal it by a rule that wants one",
+        ))),
     }
 }
 

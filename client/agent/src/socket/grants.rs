@@ -129,7 +129,10 @@ mod tests {
         assert!(!grants.reveals(&under("billing/")) && !grants.reveals(&under("web/")));
         assert!(grants.writes(&under("web/a")));
         assert!(!grants.writes(&under("billing/db/")));
-        assert!(!grants.reads(&under("bill")), "that is more than the prefix");
+        assert!(
+            !grants.reads(&under("bill")),
+            "that is more than the prefix"
+        );
         assert!(!grants.reads(&KeyRange::all()));
     }
 

@@ -12,16 +12,13 @@ use holdfast_proto::{KeyRange, v1};
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use super::{
-    Shared,
-    contact::spoken,
-    denied::shown,
-    grants::Guest,
-    warm::Freshness,
-};
+use super::{Shared, contact::spoken, denied::shown, grants::Guest, warm::Freshness};
 
 /// A range, as the mirrors have it.
-pub(super) fn range(shared: &Shared, request: &v1::RangeRequest) -> Result<v1::RangeResponse, Status> {
+pub(super) fn range(
+    shared: &Shared,
+    request: &v1::RangeRequest,
+) -> Result<v1::RangeResponse, Status> {
     let range = KeyRange::from(request.range.clone().unwrap_or_default());
     let Some(mirror) = shared.warm.covering(&range) else {
         return Err(nothing(shared, &shown(&range)));

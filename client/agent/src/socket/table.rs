@@ -101,9 +101,21 @@ pub(super) const METHODS: &[Row] = &[
     row("holdfast.v1.Keyring/ChallengeRecovery", Way::Write, KEYRING),
     row("holdfast.v1.Keyring/VerifyRecovery", Way::Write, KEYRING),
     row("holdfast.v1.Keyring/Rotate", Way::Wait, KEYRING),
-    row("holdfast.v1.Secrets/Put", Way::Write, keys(check::secret_put)),
-    row("holdfast.v1.Secrets/Reveal", Way::Reveal, keys(check::reveal)),
-    row("holdfast.v1.Secrets/Destroy", Way::Write, keys(check::secret_destroy)),
+    row(
+        "holdfast.v1.Secrets/Put",
+        Way::Write,
+        keys(check::secret_put),
+    ),
+    row(
+        "holdfast.v1.Secrets/Reveal",
+        Way::Reveal,
+        keys(check::reveal),
+    ),
+    row(
+        "holdfast.v1.Secrets/Destroy",
+        Way::Write,
+        keys(check::secret_destroy),
+    ),
     row("holdfast.v1.Audit/Tail", Way::Stream, AUDIT),
     row("holdfast.v1.Audit/Verify", Way::Wait, AUDIT),
     row("holdfast.v1.Backup/Create", Way::Wait, BACKUPS),
@@ -119,9 +131,17 @@ pub(super) const METHODS: &[Row] = &[
     row("holdfast.v1.Access/IdentityRevoke", Way::Write, POLICY),
     row("holdfast.v1.Access/IdentityList", Way::Read, POLICY),
     row("holdfast.v1.Access/Can", Way::Read, POLICY),
-    row("holdfast.v1.Fleet/Report", Way::Write, keys(check::fleet_report)),
+    row(
+        "holdfast.v1.Fleet/Report",
+        Way::Write,
+        keys(check::fleet_report),
+    ),
     row("holdfast.v1.Fleet/List", Way::Read, keys(check::fleet_list)),
-    row("holdfast.v1.Fleet/Forget", Way::Write, keys(check::fleet_forget)),
+    row(
+        "holdfast.v1.Fleet/Forget",
+        Way::Write,
+        keys(check::fleet_forget),
+    ),
     row("holdfast.v1.Fleet/Administrators", Way::Read, ANYBODY),
 ];
 
@@ -168,9 +188,14 @@ mod tests {
 
     /// As `package.Service/Method`.
     fn described() -> Vec<String> {
-        let files = FileNames::decode(holdfast_proto::DESCRIPTORS).unwrap().files;
+        let files = FileNames::decode(holdfast_proto::DESCRIPTORS)
+            .unwrap()
+            .files;
         let mut named = Vec::new();
-        for file in files.into_iter().filter(|file| file.package == "holdfast.v1") {
+        for file in files
+            .into_iter()
+            .filter(|file| file.package == "holdfast.v1")
+        {
             for service in file.services {
                 let full = |method: MethodName| {
                     format!("{}.{}/{}", file.package, service.name, method.name)

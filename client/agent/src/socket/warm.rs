@@ -27,6 +27,7 @@ impl Warm {
         loop {
             match sources.mirror(&prefix, reveals).await {
                 Ok(mirror) => {
+                    tracing::info!(prefix, reveals, "what services may ask for is at hand");
                     self.mirrors.write().insert((prefix, reveals), mirror);
                     return;
                 }
@@ -51,8 +52,7 @@ impl Warm {
     fn find(&self, range: &KeyRange, must_reveal: bool) -> Option<Mirror> {
         let mirrors = self.mirrors.read();
         let fits = mirrors.iter().filter(|((prefix, reveals), _)| {
-            (*reveals || !must_reveal)
-                && range.is_within(&KeyRange::prefix(prefix.clone()))
+            (*reveals || !must_reveal) && range.is_within(&KeyRange::prefix(prefix.clone()))
         });
         let freshest = fits.min_by_key(|(_, mirror)| mirror.age());
         freshest.map(|(_, mirror)| mirror.clone())

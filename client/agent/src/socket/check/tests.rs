@@ -29,7 +29,8 @@ fn guest() -> Guest {
 
 fn passes(method: &str, message: &impl Message) -> Result<(), Refused> {
     let row = table::find(&format!("/holdfast.v1.{method}")).unwrap();
-    row.check.pass(&guest().grants, &message.encode_to_vec().into())
+    row.check
+        .pass(&guest().grants, &message.encode_to_vec().into())
 }
 
 fn prefix(prefix: &str) -> Option<v1::KeyRange> {
@@ -75,73 +76,145 @@ type Case = (&'static str, fn(&str) -> Vec<u8>);
 const READS: &[Case] = &[
     ("Kv/Range", |at| {
         let range = prefix(at);
-        v1::RangeRequest { range, ..Default::default() }.encode_to_vec()
+        v1::RangeRequest {
+            range,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Kv/History", |at| {
         let key = format!("{at}a").into();
-        v1::HistoryRequest { key, ..Default::default() }.encode_to_vec()
+        v1::HistoryRequest {
+            key,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Kv/Diff", |at| {
         let range = prefix(at);
-        v1::DiffRequest { range, ..Default::default() }.encode_to_vec()
+        v1::DiffRequest {
+            range,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Watch/Watch", |at| {
         let range = prefix(at);
-        let create = v1::WatchCreate { range, ..Default::default() };
+        let create = v1::WatchCreate {
+            range,
+            ..Default::default()
+        };
         let request = Some(v1::watch_request::Request::Create(create));
         v1::WatchRequest { request }.encode_to_vec()
     }),
     ("Fleet/Report", |at| {
         let prefix = at.to_owned().into();
-        let report = v1::FleetReport { prefix, ..Default::default() };
-        v1::FleetReportRequest { reports: vec![report] }.encode_to_vec()
+        let report = v1::FleetReport {
+            prefix,
+            ..Default::default()
+        };
+        v1::FleetReportRequest {
+            reports: vec![report],
+        }
+        .encode_to_vec()
     }),
     ("Fleet/List", |at| {
         let prefix = at.to_owned().into();
-        v1::FleetListRequest { prefix, ..Default::default() }.encode_to_vec()
+        v1::FleetListRequest {
+            prefix,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
 ];
 
 const WRITES: &[Case] = &[
     ("Kv/Put", |at| {
         let key = format!("{at}a").into();
-        v1::PutRequest { key, ..Default::default() }.encode_to_vec()
+        v1::PutRequest {
+            key,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Kv/Delete", |at| {
         let range = prefix(at);
-        v1::DeleteRequest { range, ..Default::default() }.encode_to_vec()
+        v1::DeleteRequest {
+            range,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
-    ("Kv/Transact", |at| transaction(&format!("{at}a"), false).encode_to_vec()),
-    ("Kv/Transact", |at| transaction(&format!("{at}a"), true).encode_to_vec()),
+    ("Kv/Transact", |at| {
+        transaction(&format!("{at}a"), false).encode_to_vec()
+    }),
+    ("Kv/Transact", |at| {
+        transaction(&format!("{at}a"), true).encode_to_vec()
+    }),
     ("Kv/Rollback", |at| {
         let range = prefix(at);
-        v1::RollbackRequest { range, ..Default::default() }.encode_to_vec()
+        v1::RollbackRequest {
+            range,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Secrets/Put", |at| {
         let key = format!("{at}a").into();
-        v1::SecretPutRequest { key, ..Default::default() }.encode_to_vec()
+        v1::SecretPutRequest {
+            key,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Secrets/Destroy", |at| {
         let key = format!("{at}a").into();
-        v1::SecretDestroyRequest { key, ..Default::default() }.encode_to_vec()
+        v1::SecretDestroyRequest {
+            key,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
     ("Fleet/Forget", |at| {
         let prefix = at.to_owned().into();
-        v1::FleetForgetRequest { prefix, ..Default::default() }.encode_to_vec()
+        v1::FleetForgetRequest {
+            prefix,
+            ..Default::default()
+        }
+        .encode_to_vec()
     }),
 ];
 
 const REVEALS: &[Case] = &[("Secrets/Reveal", |at| {
     let key = format!("{at}a").into();
-    v1::RevealRequest { key, ..Default::default() }.encode_to_vec()
+    v1::RevealRequest {
+        key,
+        ..Default::default()
+    }
+    .encode_to_vec()
 })];
 
 #[test]
 fn each_call_passes_inside_what_is_granted_and_nowhere_else() {
     for (cases, what, inside, outside) in [
-        (READS, What::Read, &["ours/", "ours/w/", "ours/s/"][..], &["theirs/", "our", ""][..]),
-        (WRITES, What::Write, &["ours/w/"], &["ours/", "ours/s/", "theirs/", ""]),
-        (REVEALS, What::Reveal, &["ours/s/"], &["ours/", "ours/w/", "theirs/", ""]),
+        (
+            READS,
+            What::Read,
+            &["ours/", "ours/w/", "ours/s/"][..],
+            &["theirs/", "our", ""][..],
+        ),
+        (
+            WRITES,
+            What::Write,
+            &["ours/w/"],
+            &["ours/", "ours/s/", "theirs/", ""],
+        ),
+        (
+            REVEALS,
+            What::Reveal,
+            &["ours/s/"],
+            &["ours/", "ours/w/", "theirs/", ""],
+        ),
     ] {
         for (method, message) in cases {
             let row = table::find(&format!("/holdfast.v1.{method}")).unwrap();
@@ -186,7 +259,10 @@ fn what_is_for_operators_is_refused_by_what_it_is_about() {
         let refused = passes(method, &v1::StatusRequest::default()).unwrap_err();
         assert_eq!(refused, Refused::Operators(about), "{method}");
     }
-    assert_eq!(passes("Cluster/Status", &v1::StatusRequest::default()), Ok(()));
+    assert_eq!(
+        passes("Cluster/Status", &v1::StatusRequest::default()),
+        Ok(())
+    );
     let leased = v1::PutRequest {
         key: "ours/w/a".into(),
         lease: 7,
@@ -203,7 +279,10 @@ fn a_compare_tells_what_it_compares() {
         ..v1::Compare::default()
     };
     request.transaction.as_mut().unwrap().compare.push(compare);
-    assert!(matches!(passes("Kv/Transact", &request), Err(Refused::Denied { .. })));
+    assert!(matches!(
+        passes("Kv/Transact", &request),
+        Err(Refused::Denied { .. })
+    ));
 }
 
 #[test]
@@ -227,7 +306,9 @@ fn parts_that_the_agent_does_not_know_are_never_passed_on() {
         ..v1::TransactRequest::default()
     };
     assert_eq!(passes("Kv/Transact", &request), Err(Refused::Unknown));
-    let nothing = row.check.pass(&guest().grants, &Bytes::from_static(b"\xff\xff"));
+    let nothing = row
+        .check
+        .pass(&guest().grants, &Bytes::from_static(b"\xff\xff"));
     assert!(matches!(nothing, Err(Refused::Invalid(_))));
 }
 

@@ -1,0 +1,88 @@
+//! Who is let in, and what keeps one agent from another's socket.
+
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
+use holdfast_client::{Client, ConnectError, Context, ReadError};
+use holdfast_tests::harness::Agent;
+use rustix::process::Signal;
+
+use crate::{LIMIT, agent, allow, cluster_of, kvctl, own_uid, service, socket, start};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_no_entry_names_may_do_nothing_and_is_told_what_to_add() {
+    let (cluster, _) = cluster_of(1).await;
+    let other = format!(
+        "[[socket.allow]]\nuser = {}\nprefixes = [\"\"]\nreveal = true\nwrite = true\n",
+        own_uid() + 1
+    );
+    let agent = agent(&cluster, "agent", &[other]).await;
+    let service = service(&agent);
+    let denied = service.get("web/a").await.unwrap_err();
+    let uid = format!("uid {}", own_uid());
+    assert!(
+        matches!(&denied, ReadError::Denied { message } if message.contains(&uid)
+            && message.contains("[[socket.allow]]")),
+        "{denied:?}"
+    );
+    service.put("web/a", "1").await.unwrap_err();
+    assert!(service.cluster().status().await.is_err());
+    let through = Context::through_agent("", socket(&agent));
+    let refused = Client::connect(&through).await.unwrap_err();
+    assert!(
+        matches!(refused, ConnectError::AgentRefuses { .. }),
+        "{refused}"
+    );
+    kvctl(&agent, &["get", "web/a"])
+        .await
+        .fails(1, &[&uid, "agent.sock refuses", "[[socket.allow]]"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_has_one_agent_and_one_that_was_left_behind_is_replaced() {
+    let (cluster, operator) = cluster_of(1).await;
+    operator.put("web/a", "1").await.unwrap();
+    let entry = allow("prefixes = [\"web/\"]");
+    let mut first = agent(&cluster, "agent", std::slice::from_ref(&entry)).await;
+    let mode = || std::fs::metadata(socket(&first)).unwrap().permissions();
+    assert_eq!(mode().mode() & 0o777, 0o666);
+
+    let there = socket(&first);
+    let settings = format!("[socket]\npath = {there:?}\nmode = \"0600\"\n{entry}");
+    let mut second = Agent::new(&cluster, "second", &settings).unwrap();
+    let ended = second.start().unwrap().wait(LIMIT).unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(
+        second.said().contains("another agent's"),
+        "{}",
+        second.said()
+    );
+    let service = service(&first);
+    service.get("web/a").await.unwrap().unwrap();
+
+    // Killed, it takes nothing away; the next one finds that nobody answers there.
+    first.kill();
+    assert!(there.exists());
+    start(&mut first).await;
+    service.get("web/a").await.unwrap().unwrap();
+    // Told to end, it leaves nothing behind.
+    first.process().signal(Signal::TERM);
+    first.process().wait(LIMIT).unwrap();
+    assert!(!there.exists());
+    std::fs::write(&there, "not a socket").unwrap();
+    let ended = first.start().unwrap().wait(LIMIT).unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(first.said().contains("is no socket"), "{}", first.said());
+    assert_eq!(std::fs::read(&there).unwrap(), b"not a socket");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_not_there_is_named_by_its_socket() {
+    let context = Context::through_agent("", "/nowhere/agent.sock");
+    let client = Client::lazy(&context, Default::default()).unwrap();
+    let hasty = client.with_timeout(Duration::from_millis(300));
+    let error = hasty.get("web/a").await.unwrap_err().to_string();
+    assert!(
+        error.contains("/nowhere/agent.sock") && error.contains("is kvagent running"),
+        "{error}"
+    );
+}

@@ -1,0 +1,102 @@
+//! The agent's socket as services and operators use it: the real program, with a real cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
+mod allowed;
+mod denied;
+mod lasting;
+mod offline;
+
+use std::{path::PathBuf, time::Duration};
+
+use holdfast_client::{Client, ClientOptions, Context};
+use holdfast_tests::{
+    escrow,
+    harness::{
+        Agent, Cluster, ClusterOptions, binaries,
+        program::{self, Ran},
+        wait,
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn cluster_of(nodes: usize) -> (Cluster, Client) {
+    let options = ClusterOptions {
+        nodes,
+        ..ClusterOptions::default()
+    };
+    let cluster = Cluster::start_with(options).await.unwrap();
+    let client = cluster.client().await.unwrap();
+    (cluster, client)
+}
+
+/// Has secrets taken, and puts one.
+async fn put_secret(cluster: &Cluster, operator: &Client, key: &str, secret: &str) -> u64 {
+    let shares = cluster.folder().join("shares");
+    if !shares.exists() {
+        escrow::prove(&cluster.context_file(), &shares)
+            .await
+            .unwrap();
+    }
+    let secrets = operator.secrets();
+    let written = wait::until("a secret to be taken", LIMIT, || async {
+        secrets.put(key, secret.to_owned()).await.ok()
+    });
+    written.await.unwrap().revision.get()
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// An entry for whoever runs the test.
+fn allow(rest: &str) -> String {
+    format!("[[socket.allow]]\nuser = {}\n{rest}\n", own_uid())
+}
+
+/// An agent with a socket, which serves.
+async fn agent(cluster: &Cluster, name: &str, entries: &[String]) -> Agent {
+    let settings = format!("[socket]\npath = \"agent.sock\"\n{}", entries.concat());
+    let mut agent = Agent::new(cluster, name, &settings).unwrap();
+    start(&mut agent).await;
+    agent
+}
+
+async fn start(agent: &mut Agent) {
+    agent.start().unwrap();
+    let path = socket(agent);
+    let connects = || std::os::unix::net::UnixStream::connect(&path).is_ok();
+    wait::until_true("the agent's socket", LIMIT, connects)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {}", agent.said()));
+}
+
+fn socket(agent: &Agent) -> PathBuf {
+    agent.join("agent.sock")
+}
+
+/// A service of this node.
+fn service(agent: &Agent) -> Client {
+    Client::agent(socket(agent)).unwrap()
+}
+
+/// One that does not wait long for what cannot be.
+fn hasty(agent: &Agent) -> Client {
+    let options = ClientOptions {
+        request_timeout: Duration::from_secs(2),
+        ..ClientOptions::default()
+    };
+    Client::lazy(&Context::through_agent("", socket(agent)), options).unwrap()
+}
+
+/// Runs `kvctl` through the agent.
+async fn kvctl(agent: &Agent, arguments: &[&str]) -> Ran {
+    let mut command = tokio::process::Command::new(binaries::kvctl());
+    command
+        .env_remove("HOLDFAST_CONTEXT")
+        .arg("--agent")
+        .arg(socket(agent))
+        .args(arguments);
+    program::run(&mut command).await
+}
