@@ -58,7 +58,7 @@ pub(crate) struct Nodes {
     leader: AtomicU64,
     term: AtomicU64,
     /// The members were listed once.
-    listed: AtomicBool,
+    met: AtomicBool,
     turn: AtomicUsize,
     start: Instant,
 }
@@ -204,7 +204,7 @@ impl Nodes {
             dialer,
             leader: AtomicU64::new(0),
             term: AtomicU64::new(0),
-            listed: AtomicBool::new(false),
+            met: AtomicBool::new(false),
             start: Instant::now(),
         }
     }
@@ -298,7 +298,7 @@ impl Nodes {
                 let before = self.leader.swap(leader, Relaxed);
                 self.term.fetch_max(header.term, Relaxed);
                 // Where others may be met: who they are is asked once, and when they chose another.
-                self.dialer.is_some() && (before != leader || !self.listed.load(Relaxed))
+                self.dialer.is_some() && (before != leader || !self.met.load(Relaxed))
             }
             _ => header.term > known,
         }
@@ -340,7 +340,7 @@ impl Nodes {
     /// overtaken would drop a member again, or bring back one that was removed.
     pub(crate) fn learn_members(&self, answer: &v1::MemberListResponse) {
         let term = answer.header.as_ref().map_or(0, |header| header.term);
-        self.listed.store(true, Relaxed);
+        self.met.store(true, Relaxed);
         if answer.leader != 0 && self.term.fetch_max(term, Relaxed) <= term {
             self.leader.store(answer.leader, Relaxed);
         }
