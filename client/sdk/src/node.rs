@@ -57,6 +57,8 @@ pub(crate) struct Nodes {
     dialer: Option<Dialer>,
     leader: AtomicU64,
     term: AtomicU64,
+    /// The members were listed once.
+    met: AtomicBool,
     turn: AtomicUsize,
     start: Instant,
 }
@@ -202,6 +204,7 @@ impl Nodes {
             dialer,
             leader: AtomicU64::new(0),
             term: AtomicU64::new(0),
+            met: AtomicBool::new(false),
             start: Instant::now(),
         }
     }
@@ -281,8 +284,7 @@ impl Nodes {
             .fault(Fault::Silent, self.ms(since), self.now_ms());
     }
 
-    /// Takes in an answer's header. Returns whether it tells of a newer term, so that the leader
-    /// is to be looked up.
+    /// Takes in an answer's header. Returns whether the leader and the members are to be looked up.
     pub(crate) fn learn(&self, node: &Node, header: &v1::Header, leader: Option<u64>) -> bool {
         if node.member.load(Relaxed) != header.member && header.member != 0 {
             node.member.store(header.member, Relaxed);
@@ -293,9 +295,10 @@ impl Nodes {
         }
         match leader {
             Some(leader) if leader != 0 => {
-                self.leader.store(leader, Relaxed);
+                let before = self.leader.swap(leader, Relaxed);
                 self.term.fetch_max(header.term, Relaxed);
-                false
+                // Where others may be met: who they are is asked once, and when they chose another.
+                self.dialer.is_some() && (before != leader || !self.met.load(Relaxed))
             }
             _ => header.term > known,
         }
@@ -337,6 +340,7 @@ impl Nodes {
     /// overtaken would drop a member again, or bring back one that was removed.
     pub(crate) fn learn_members(&self, answer: &v1::MemberListResponse) {
         let term = answer.header.as_ref().map_or(0, |header| header.term);
+        self.met.store(true, Relaxed);
         if answer.leader != 0 && self.term.fetch_max(term, Relaxed) <= term {
             self.leader.store(answer.leader, Relaxed);
         }
