@@ -1,5 +1,5 @@
-//! The last configuration that was taken, kept on this node's disk: a service starts with it while
-//! every server is down.
+//! The last state that was taken, of a configuration or a mirror, kept on this node's disk: a service
+//! starts with it while every server is down.
 //!
 //! One file for each cluster and prefix, and a mark beside it; `client/sdk/FORMAT.md` has the bytes.
 //!
@@ -8,11 +8,13 @@
 //!    from the cluster. Plaintext of secrets is in memory only.
 //! 2. A file under its name is whole: it was synced before it was renamed.
 //! 3. What is damaged, of another cluster, prefix or key, or older than the mark says is refused, and
-//!    replaced with the next configuration that is taken.
+//!    replaced with the next state that is taken.
 //! 4. Its age is honest: it is counted from when the cluster was known to have nothing newer.
 
 mod file;
+mod place;
 mod saver;
+mod start;
 
 use std::{
     fs::{File, TryLockError},
@@ -24,7 +26,12 @@ use std::{
 
 use holdfast_seal::SymmetricKey;
 
-pub(crate) use self::saver::{CacheState, Job, Saver};
+pub use self::saver::CacheStatus;
+pub(crate) use self::{
+    place::CachePlace,
+    saver::{Job, Saver},
+    start::{Asked, StartError, Starter},
+};
 use crate::{MirrorView, mirror::Secrets};
 
 /// What a service starts with. Never with the cache where the cluster answers that the client may not
@@ -60,12 +67,12 @@ impl Default for StartPolicy {
 #[non_exhaustive]
 pub enum CacheError {
     /// There is none yet.
-    #[error("there is no cache yet: the service never had its configuration from a server")]
+    #[error("there is no cache yet: nothing was ever had from a server")]
     Missing,
     /// It does not open.
     #[error(
-        "the cache {path} does not open ({why}); it was not used, and the next configuration that \
-         is taken replaces it"
+        "the cache {path} does not open ({why}); it was not used, and the next state that is taken \
+         replaces it"
     )]
     Damaged {
         /// The file.
@@ -76,7 +83,7 @@ pub enum CacheError {
     /// It is older than the newest one.
     #[error(
         "the cache {path} is number {found}, and number {newest} was written: an older one was put \
-         back. It was not used, and the next configuration that is taken replaces it"
+         back. It was not used, and the next state that is taken replaces it"
     )]
     RolledBack {
         /// The file.
@@ -104,6 +111,9 @@ pub enum CacheError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no key to seal it with.
+    #[error("this client has no private key to seal a cache with; give one with `cache_with_key`")]
+    NoKey,
     /// The system refused.
     #[error("the cache {path} could not be {action}: {source}")]
     Io {
@@ -186,3 +196,6 @@ impl Saved {
         age.unwrap_or(Duration::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ use holdfast_proto::{Key, Revision, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Mirror, Origin, Override, Reporter, cache::CacheState};
+use crate::{Mirror, Origin, Override, Reporter, cache::CacheStatus, tasks::Tasks};
 
 /// The configuration of a service, as its own type. Clones share it; when the last is dropped, it stops
 /// following the cluster.
@@ -170,8 +170,8 @@ struct Loaded<T> {
 /// What follows the cluster.
 struct Live {
     mirror: Mirror,
-    _tasks: open::Tasks,
-    cache: Arc<Mutex<CacheState>>,
+    _tasks: Tasks,
+    cache: Arc<Mutex<CacheStatus>>,
     reporter: Option<Reporter>,
 }
 

@@ -24,7 +24,7 @@
 //! * **A watch has no gap and no repeat**, across failover; after a compaction it starts over with
 //!   the range as it is: [`WatchItem::Reset`].
 //! * **A [`Mirror`] keeps serving** when every server is gone, always at exactly one revision, and
-//!   says how old it is.
+//!   says how old it is; a [`KeptMirror`] also over a restart, from a sealed file.
 //! * **A [`Config`] is a service's own type**, checked before it is taken, whole or not at all, and
 //!   kept sealed on disk: a service starts while every server is down. See [`ConfigBuilder`].
 //! * **A lease or lock knows when it is lost** before the store gives it to somebody else:
@@ -71,6 +71,7 @@ pub mod formats;
 pub mod gather;
 mod history;
 mod hold;
+mod kept;
 mod keyring;
 mod lane;
 mod lease;
@@ -85,6 +86,7 @@ mod removal;
 mod rotation;
 mod secret;
 mod session;
+mod tasks;
 mod tls;
 mod transaction;
 mod watch;
@@ -102,7 +104,7 @@ pub use access::{
 };
 pub use audit::{AuditClient, AuditDamage, AuditFrom, AuditRecord, AuditReport, AuditTail};
 pub use backup::{BackupClient, BackupFile, Backups, FetchedBackup, MadeBackup, VerifiedBackup};
-pub use cache::{CacheError, StartPolicy};
+pub use cache::{CacheError, CacheStatus, StartPolicy};
 pub use client::Client;
 pub use cluster::{ClusterClient, JoinToken, Limit, Member, MemberStatus, Members, Role, Status};
 pub use config::{
@@ -119,6 +121,7 @@ pub use fleet::{
 };
 pub use history::{Diff, Difference, History, HistoryOptions, Retention, RolledBack, Version};
 pub use hold::Hold;
+pub use kept::{KeptMirror, KeptMirrorBuilder, KeptMirrorError};
 pub use keyring::{
     EpochStatus, HolderStatus, KeyringClient, KeyringStatus, NewRecovery, RecoveryChallenge,
     RecoveryKey,

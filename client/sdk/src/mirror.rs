@@ -10,6 +10,7 @@
 //! Of a secret it tells that there is one, and which version. It keeps the plaintext only when it
 //! is told to ([`MirrorOptions::reveal`]), apart from the entries.
 
+mod begin;
 mod follower;
 mod keeper;
 mod opened;
@@ -24,24 +25,18 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use holdfast_proto::KeyRange;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, watch},
     task::AbortHandle,
 };
 
 pub use self::view::{MirrorRead, MirrorView};
-use self::{follower::Follower, keeper::Keeper};
 pub(crate) use self::{
     keeper::{Kept, Secrets},
-    opened::{AnyChange, OpenedSecrets},
+    opened::{AnyChange, Moment, OpenedSecrets},
 };
-use crate::{
-    Client, Entry, MirrorOptions, MirrorReveal, Origin, ReadError, Secret, WatchError,
-    WatchOptions, cache::Saved,
-};
+use crate::{Entry, Origin, Secret, WatchError};
 
 /// A prefix held in memory. Clones share it; when the last is dropped, it stops following.
 #[derive(Clone)]
@@ -102,143 +97,10 @@ struct Shared {
     looked: watch::Sender<()>,
 }
 
-/// Why a mirror has nothing to begin with.
-fn refused(problem: &WatchError) -> ReadError {
-    match problem {
-        WatchError::Denied { message } => ReadError::Denied {
-            message: message.clone(),
-        },
-        WatchError::Unauthorized { message } => ReadError::Unauthorized {
-            message: message.clone(),
-        },
-        other => ReadError::Unauthorized {
-            message: other.to_string(),
-        },
-    }
-}
-
 /// Ends with the last clone of its mirror.
 struct Task(AbortHandle);
 
-impl Client {
-    /// Mirrors every key that begins with `prefix`. Returns once the mirror has all that was
-    /// acknowledged before the call; without a majority, once it has what some node has, after this
-    /// client's timeout.
-    pub async fn mirror(&self, prefix: impl Into<Bytes>) -> Result<Mirror, ReadError> {
-        self.mirror_with(prefix, MirrorOptions::default()).await
-    }
-
-    /// As [`Client::mirror`], with options. With [`MirrorOptions::reveal`] it returns once every
-    /// secret under the prefix is open, and fails if one cannot be opened.
-    pub async fn mirror_with(
-        &self,
-        prefix: impl Into<Bytes>,
-        options: MirrorOptions,
-    ) -> Result<Mirror, ReadError> {
-        let started = Instant::now();
-        let (mut mirror, problem) = self.begin_mirror(prefix, &options, Shared::new());
-        mirror.until_current(self, problem, started).await?;
-        if let Some(opened) = mirror.keep_secrets(self, options.reveal) {
-            // Each reveal has this client's deadline. Only a runtime that ends drops the task.
-            opened.await.unwrap_or(Ok(()))?;
-        }
-        Ok(mirror)
-    }
-
-    /// A mirror that begins with what was saved, and waits for nobody.
-    pub(crate) fn mirror_from(
-        &self,
-        prefix: impl Into<Bytes>,
-        options: MirrorOptions,
-        saved: &Saved,
-    ) -> Mirror {
-        let seeded = Shared {
-            seeded_at: Some(saved.confirmed_at),
-            ..Shared::new()
-        };
-        seeded.view.store(Arc::new(saved.view.clone()));
-        seeded.secrets.store(Arc::new(saved.secrets.clone()));
-        let (mut mirror, _) = self.begin_mirror(prefix, &options, seeded);
-        drop(mirror.keep_secrets(self, options.reveal));
-        mirror
-    }
-
-    fn begin_mirror(
-        &self,
-        prefix: impl Into<Bytes>,
-        options: &MirrorOptions,
-        shared: Shared,
-    ) -> (Mirror, watch::Receiver<Option<Arc<WatchError>>>) {
-        let shared = Arc::new(shared);
-        let check = options.check.max(SHORTEST_CHECK);
-        let watch = WatchOptions {
-            snapshot: true,
-            progress: check,
-            ..WatchOptions::default()
-        };
-        let prefix = prefix.into();
-        let follower = Follower::new(
-            self.with_timeout(self.timeout().min(check * 2)),
-            prefix.clone(),
-            self.watch(KeyRange::prefix(prefix), watch),
-            Arc::clone(&shared),
-        );
-        let problem = shared.problem.subscribe();
-        let mirror = Mirror {
-            _following: Arc::new(Task(tokio::spawn(follower.run(check)).abort_handle())),
-            _keeping: None,
-            shared,
-        };
-        (mirror, problem)
-    }
-}
-
 impl Mirror {
-    /// Waits until it has all that was acknowledged before; without a majority, what some node has.
-    async fn until_current(
-        &self,
-        client: &Client,
-        mut problem: watch::Receiver<Option<Arc<WatchError>>>,
-        started: Instant,
-    ) -> Result<(), ReadError> {
-        let mut reached = self.shared.reached.subscribe();
-        let current = async {
-            while self.age() == Duration::MAX {
-                tokio::select! {
-                    _ = reached.changed() => {}
-                    _ = problem.changed() => {
-                        let problem = problem.borrow_and_update().clone();
-                        if let (Some(problem), 0) = (problem, self.revision()) {
-                            return Err(refused(&problem));
-                        }
-                    }
-                }
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(client.timeout(), current).await {
-            Ok(current) => current,
-            Err(_) if self.revision() > 0 => Ok(()),
-            Err(_) => Err(ReadError::Unreachable {
-                waited: started.elapsed(),
-                last: "the mirror did not get its first snapshot".to_owned(),
-            }),
-        }
-    }
-
-    /// Begins to open secrets, if it is told to; tells once how that went with what there is now.
-    fn keep_secrets(
-        &mut self,
-        client: &Client,
-        reveal: Option<MirrorReveal>,
-    ) -> Option<oneshot::Receiver<Result<(), ReadError>>> {
-        let keeper = Keeper::new(client.clone(), reveal?, Arc::clone(&self.shared));
-        let (first, opened) = oneshot::channel();
-        let keeping = tokio::spawn(keeper.run(first)).abort_handle();
-        self._keeping = Some(Arc::new(Task(keeping)));
-        Some(opened)
-    }
-
     /// The mirrored keys, to read now. Wait-free, a few nanoseconds.
     pub fn read(&self) -> MirrorRead {
         MirrorRead(self.shared.view.load())
@@ -277,8 +139,18 @@ impl Mirror {
         })
     }
 
-    /// What it has in the open now.
-    pub(crate) fn opened(&self) -> OpenedSecrets {
+    /// What it has now, with what of it is open.
+    pub(crate) fn moment(&self) -> Moment {
+        // First: what is read after it is the state that was current then, or a newer one.
+        let confirmed_at = SystemTime::now().checked_sub(self.age());
+        Moment {
+            view: self.view(),
+            secrets: Arc::new(self.opened()),
+            confirmed_at,
+        }
+    }
+
+    fn opened(&self) -> OpenedSecrets {
         OpenedSecrets {
             kept: self.shared.secrets.load_full(),
             opens: self._keeping.is_some(),
@@ -321,6 +193,12 @@ impl Mirror {
                 Instant::now().saturating_duration_since(at)
             }
         }
+    }
+
+    /// Whether a majority of the servers has said, since this mirror began, that it was current: then
+    /// its age counts from such a word, and not from what was kept on a disk.
+    pub fn is_confirmed(&self) -> bool {
+        self.shared.current_at_us.load(Ordering::Acquire) != 0
     }
 
     /// Where its answers come from: memory, or the disk of this node until a server answered.
@@ -431,5 +309,4 @@ impl Shared {
     }
 }
 
-const SHORTEST_CHECK: Duration = Duration::from_millis(50);
 const HURRY_AGAIN: Duration = Duration::from_millis(50);

@@ -298,3 +298,23 @@ fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A head that says so, and these bytes after it, sealed as a cache is.
+#[cfg(test)]
+pub(super) fn sealed_for_tests(cache: &Cache, entries: u64, secrets: u64, rest: &[u8]) -> Vec<u8> {
+    let path = cache.path.with_extension("nonsense");
+    replace(&path, |file| {
+        let mut stream = cache.sealer(file, b"cache")?;
+        let head = wire::Head {
+            serial: 2,
+            entries,
+            secrets,
+            ..wire::Head::default()
+        };
+        record(&mut stream, &head)?;
+        stream.write_all(rest)?;
+        stream.finish().map(drop)
+    })
+    .expect("a folder of the test's");
+    fs::read(path).expect("a file of the test's")
+}

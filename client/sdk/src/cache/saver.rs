@@ -11,33 +11,38 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use super::{Cache, CacheError, Saved};
 use crate::{
     Client, Mirror, MirrorView,
-    mirror::{OpenedSecrets, Secrets},
+    mirror::{Moment, Secrets},
 };
 
 /// What was taken last, to be kept.
 #[derive(Clone)]
 pub(crate) struct Job {
-    pub(crate) view: MirrorView,
-    pub(crate) secrets: Arc<Secrets>,
+    view: Arc<MirrorView>,
+    secrets: Arc<Secrets>,
+    confirmed_at: Option<SystemTime>,
 }
 
 impl Job {
-    pub(crate) fn of(view: &MirrorView, secrets: &OpenedSecrets) -> Self {
+    pub(crate) fn of(moment: &Moment) -> Self {
         Self {
-            view: view.clone(),
+            view: Arc::clone(&moment.view),
             // Of the same versions, and of no other.
-            secrets: Arc::new(secrets.of(view)),
+            secrets: Arc::new(moment.secrets.of(&moment.view)),
+            confirmed_at: moment.confirmed_at,
         }
     }
 }
 
 /// What is on disk.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CacheState {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStatus {
     /// The revision that this process wrote last; 0: none yet.
-    pub(crate) revision: u64,
+    pub revision: u64,
     /// What keeps it from being written.
-    pub(crate) problem: Option<String>,
+    pub problem: Option<String>,
+    /// Why what lay there at the start was refused, until it is replaced.
+    pub refused: Option<String>,
 }
 
 /// Keeps what is taken, and notes how long it was current.
@@ -48,21 +53,26 @@ pub(crate) struct Saver {
     pub(crate) jobs: watch::Receiver<Option<Job>>,
     /// Of the newest file.
     pub(crate) serial: u64,
-    /// What the mark says.
-    pub(crate) marked_at: SystemTime,
-    pub(crate) state: Arc<Mutex<CacheState>>,
-    /// Whether what was kept is what the cluster has: nothing newer was rejected.
-    pub(crate) is_current: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) status: Arc<Mutex<CacheStatus>>,
     /// Whose emergency overrides count.
     pub(crate) administrators: watch::Receiver<Option<Arc<[String]>>>,
+}
+
+/// The newest file, if this process wrote it. Until then what is on disk may have been refused, and is not
+/// to be marked.
+struct OnDisk {
+    /// [`MirrorView::changed`] of what is in it.
+    changed: u64,
+    /// The cluster had nothing newer then, as far as is noted there.
+    confirmed_at: SystemTime,
 }
 
 impl Saver {
     pub(crate) async fn run(mut self) {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Until something was saved, what is on disk may be refused, and is not to be marked.
-        let (mut has_saved, mut is_due) = (false, false);
+        let mut on_disk = None;
+        let mut is_due = false;
         loop {
             tokio::select! {
                 changed = self.jobs.changed() => match changed {
@@ -72,26 +82,22 @@ impl Saver {
                 Ok(()) = self.administrators.changed() => is_due = true,
                 _ = ticks.tick() => {}
             }
-            let done = match is_due {
-                true => {
-                    let saved = self.save().await;
-                    is_due = saved.is_err();
-                    has_saved |= saved.is_ok();
-                    saved
-                }
-                false if has_saved && (self.is_current)() => self.mark().await,
-                false => continue,
+            let done = match (is_due, &mut on_disk) {
+                (true, _) => self.save(&mut on_disk).await,
+                (false, Some(on_disk)) => self.mark(on_disk).await,
+                (false, None) => continue,
             };
+            is_due &= done.is_err();
             let problem = done.err().map(|error| error.to_string());
-            let mut state = self.state.lock();
-            if let Some(problem) = problem.as_ref().filter(|_| state.problem != problem) {
-                tracing::warn!(problem, "the configuration is not kept on disk");
+            let mut status = self.status.lock();
+            if let Some(problem) = problem.as_ref().filter(|_| status.problem != problem) {
+                tracing::warn!(problem, "what was taken is not kept on disk");
             }
-            state.problem = problem;
+            status.problem = problem;
         }
     }
 
-    async fn save(&mut self) -> Result<(), CacheError> {
+    async fn save(&mut self, on_disk: &mut Option<OnDisk>) -> Result<(), CacheError> {
         let Some(job) = self.jobs.borrow_and_update().clone() else {
             return Ok(());
         };
@@ -102,11 +108,15 @@ impl Saver {
             .unwrap_or_default()
             .to_vec();
         let (serial, revision) = (self.serial + 1, job.view.revision());
-        let confirmed_at = self.confirmed_at().unwrap_or(SystemTime::UNIX_EPOCH);
+        let changed = job.view.changed();
+        // Where the cluster had nothing newer than an older state, it had nothing newer than this one.
+        let before = on_disk.as_ref().map(|on_disk| on_disk.confirmed_at);
+        let confirmed_at = job.confirmed_at.max(before);
+        let confirmed_at = confirmed_at.unwrap_or(SystemTime::UNIX_EPOCH);
         let saved = Saved {
             serial,
             secrets: (*job.secrets).clone(),
-            view: job.view,
+            view: (*job.view).clone(),
             confirmed_at,
             endpoints: self.client.endpoints(),
             administrators,
@@ -114,29 +124,33 @@ impl Saver {
         self.blocking(move |cache| cache.save(&saved)).await?;
         // Only now: a mark that is ahead of the file would have it refused.
         self.serial = serial;
-        self.marked_at = confirmed_at;
-        self.state.lock().revision = revision;
+        *on_disk = Some(OnDisk {
+            changed,
+            confirmed_at,
+        });
+        let mut status = self.status.lock();
+        status.revision = revision;
+        status.refused = None;
         Ok(())
     }
 
     /// Notes that what is on disk was current later than is noted there.
-    async fn mark(&mut self) -> Result<(), CacheError> {
-        let Some(at) = self.confirmed_at() else {
+    async fn mark(&self, on_disk: &mut OnDisk) -> Result<(), CacheError> {
+        let now = self.mirror.moment();
+        let is_it = now.view.changed() == on_disk.changed;
+        let Some(at) = now.confirmed_at.filter(|_| is_it) else {
+            // The cluster has something else, which was rejected, or is not whole yet.
             return Ok(());
         };
-        let newer = at.duration_since(self.marked_at).unwrap_or_default();
+        let newer = at.duration_since(on_disk.confirmed_at).unwrap_or_default();
         if newer < LOOK / 2 {
             return Ok(());
         }
         let serial = self.serial;
         self.blocking(move |cache| cache.set_mark(serial, at))
             .await?;
-        self.marked_at = at;
+        on_disk.confirmed_at = at;
         Ok(())
-    }
-
-    fn confirmed_at(&self) -> Option<SystemTime> {
-        SystemTime::now().checked_sub(self.mirror.age())
     }
 
     async fn blocking(

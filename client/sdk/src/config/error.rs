@@ -5,7 +5,7 @@ use std::fmt;
 use holdfast_proto::Key;
 use serde::de::Expected;
 
-use crate::ReadError;
+use crate::{CacheError, ReadError, cache::StartError};
 
 /// Why a state of the prefix was not taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -114,6 +114,19 @@ impl ConfigError {
         match error {
             ReadError::Denied { .. } => Self::Denied { prefix, why },
             _ => Self::Read { prefix, why },
+        }
+    }
+}
+
+impl StartError for ConfigError {
+    fn is_denied(&self) -> bool {
+        matches!(self, Self::Denied { .. })
+    }
+
+    fn and_cache(self, cache: CacheError) -> Self {
+        Self::Offline {
+            why: self.to_string(),
+            cache: cache.to_string(),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Mirror, MirrorView, Override,
     cache::Job,
-    mirror::{AnyChange, OpenedSecrets},
+    mirror::{AnyChange, Moment, OpenedSecrets},
 };
 
 /// How a state of the prefix becomes a configuration.
@@ -39,14 +39,7 @@ pub(super) struct Follower<T> {
     /// Where an emergency override may lie.
     pub(super) overriding: Option<Overriding>,
     /// What was taken last; kept only where there may be an override.
-    pub(super) taken: Option<Seen>,
-}
-
-/// A state of the prefix, and what of it is open.
-#[derive(Clone)]
-pub(super) struct Seen {
-    pub(super) view: Arc<MirrorView>,
-    pub(super) secrets: Arc<OpenedSecrets>,
+    pub(super) taken: Option<Moment>,
 }
 
 impl<T: DeserializeOwned> Recipe<T> {
@@ -92,13 +85,10 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
 
     /// Makes a configuration of what there is now, if one comes of it.
     fn judge(&mut self, is_other_override: bool) {
-        let now = Seen {
-            view: self.mirror.view(),
-            secrets: Arc::new(self.mirror.opened()),
-        };
+        let now = self.mirror.moment();
         let wanted = self.wanted();
         // A secret that is being opened is no reason to reject anything: another change comes.
-        if now.secrets.is_awaited(&now.view) && self.mirror.problem().is_none() {
+        if !now.is_whole() && self.mirror.problem().is_none() {
             self.shared.pending.send_replace(now.view.revision());
         } else {
             match self.cook(&now, wanted.as_ref()) {
@@ -137,15 +127,18 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
         self.tell_of_overrides();
     }
 
-    fn cook(&self, seen: &Seen, over: Option<&Arc<Override>>) -> Result<Loaded<T>, ConfigError> {
-        self.recipe.cook(&seen.view, &seen.secrets, over)
+    fn cook(
+        &self,
+        moment: &Moment,
+        over: Option<&Arc<Override>>,
+    ) -> Result<Loaded<T>, ConfigError> {
+        self.recipe.cook(&moment.view, &moment.secrets, over)
     }
 
-    fn take(&mut self, loaded: Loaded<T>, seen: Seen) {
+    fn take(&mut self, loaded: Loaded<T>, moment: Moment) {
         // What is kept has to be a whole configuration without the override.
-        if loaded.over.is_none() || self.cook(&seen, None).is_ok() {
-            let job = Job::of(&seen.view, &seen.secrets);
-            self.jobs.send_replace(Some(job));
+        if loaded.over.is_none() || self.cook(&moment, None).is_ok() {
+            self.jobs.send_replace(Some(Job::of(&moment)));
         }
         self.shared.take(loaded);
         if let Some(overriding) = &mut self.overriding {
@@ -153,11 +146,11 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
             if self
                 .taken
                 .as_ref()
-                .is_some_and(|taken| taken.view.revision() != seen.view.revision())
+                .is_some_and(|taken| taken.view.revision() != moment.view.revision())
             {
                 overriding.look_again();
             }
-            self.taken = Some(seen);
+            self.taken = Some(moment);
         }
         self.tell_of_overrides();
     }

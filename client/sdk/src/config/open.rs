@@ -8,13 +8,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use holdfast_seal::SymmetricKey;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
-use tokio::{sync::watch, task::AbortHandle, time::Instant};
+use tokio::sync::watch;
 
 use super::{
     Config, ConfigError, Live, Shared,
@@ -25,10 +24,11 @@ use super::{
     start::{Opening, Start},
 };
 use crate::{
-    CacheError, Client, MirrorOptions, MirrorReveal, Secret, StartPolicy, Subject,
-    cache::{Cache, Saver},
+    Client, MirrorOptions, MirrorReveal, Secret, StartPolicy, Subject,
+    cache::{CachePlace, Saver},
     default_instance,
     overrides::{Administrators, Authority},
+    tasks::Tasks,
 };
 
 /// What a configuration is to be. From [`Client::config`].
@@ -40,35 +40,13 @@ pub struct ConfigBuilder<T> {
     defaults: Result<Option<Json>, ConfigError>,
     validator: Validator<T>,
     mirror: MirrorOptions,
-    cache: Option<CacheAt>,
+    cache: Option<CachePlace>,
     start: StartPolicy,
     reports: bool,
     instance: Option<String>,
     override_file: Option<PathBuf>,
     override_authority: Option<Vec<u8>>,
     of: PhantomData<fn() -> T>,
-}
-
-/// Where the cache is, and with which key if not with one of the client's own.
-struct CacheAt {
-    folder: PathBuf,
-    key: Option<Secret<[u8; 32]>>,
-}
-
-/// What ends with a configuration, or with the attempt to open one.
-#[derive(Default)]
-pub(super) struct Tasks(Vec<AbortHandle>);
-
-impl Tasks {
-    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.push(tokio::spawn(task).abort_handle());
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
-    }
 }
 
 /// Says why a value is not to be used.
@@ -151,7 +129,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
     pub fn cache(mut self, folder: impl Into<PathBuf>) -> Self {
         let key = self.cache.take().and_then(|cache| cache.key);
         let folder = folder.into();
-        self.cache = Some(CacheAt { folder, key });
+        self.cache = Some(CachePlace { folder, key });
         self
     }
 
@@ -227,7 +205,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             validator,
         };
         let cache = match cache {
-            Some(at) => Some(Arc::new(at.open(&client, &recipe.prefix).await?)),
+            Some(place) => {
+                let cache = place.open(&client, &recipe.prefix).await;
+                let cache = cache.map_err(|error| ConfigError::Cache(error.to_string()))?;
+                Some(Arc::new(cache))
+            }
             None => None,
         };
         let mut tasks = Tasks::default();
@@ -268,7 +250,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             first,
             rejected,
             job,
-            seen,
+            moment,
         } = started?;
         let revision = first.revision;
         let shared = Arc::new(Shared::new(first));
@@ -280,18 +262,15 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
         if job.is_some() {
             jobs.send_replace(job);
         }
-        let cache_state = Arc::default();
+        let cache_status = Arc::default();
         if let Some(cache) = cache {
-            let current = Arc::clone(&shared);
             let saver = Saver {
                 serial: cache.newest(),
-                marked_at: SystemTime::UNIX_EPOCH,
                 cache,
                 client,
                 mirror: mirror.clone(),
                 jobs: to_do,
-                state: Arc::clone(&cache_state),
-                is_current: Box::new(move || current.rejected.lock().is_none()),
+                status: Arc::clone(&cache_status),
                 administrators: administrators.subscribe(),
             };
             tasks.spawn(saver.run());
@@ -313,48 +292,16 @@ impl<T: DeserializeOwned + Send + Sync + 'static> ConfigBuilder<T> {
             mirror: mirror.clone(),
             shared: Arc::clone(&shared),
             jobs,
-            taken: overriding.is_some().then_some(seen),
+            taken: overriding.is_some().then_some(moment),
             overriding,
         };
         tasks.spawn(follower.run());
         let live = Some(Arc::new(Live {
             mirror,
             _tasks: tasks,
-            cache: cache_state,
+            cache: cache_status,
             reporter,
         }));
         Ok(Config { shared, live })
     }
 }
-
-impl CacheAt {
-    async fn open(self, client: &Client, prefix: &str) -> Result<Cache, ConfigError> {
-        let key = || match &self.key {
-            Some(key) => SymmetricKey::from_slice(key.expose()),
-            None => client
-                .cache_key()
-                .and_then(|key| SymmetricKey::from_slice(key.expose())),
-        };
-        let none = || {
-            ConfigError::Cache(
-                "this client has no private key to seal a cache with; give one with \
-                 `cache_with_key`"
-                    .to_owned(),
-            )
-        };
-        let until = Instant::now() + LET_GO;
-        loop {
-            let key = key().ok_or_else(none)?;
-            match Cache::open(&self.folder, key, client.cluster_name(), prefix) {
-                // One that was dropped a moment ago lets go of it in a moment.
-                Err(CacheError::InUse { .. }) if Instant::now() < until => {
-                    tokio::time::sleep(LOOK).await;
-                }
-                opened => return opened.map_err(|error| ConfigError::Cache(error.to_string())),
-            }
-        }
-    }
-}
-
-const LET_GO: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(10);

@@ -10,15 +10,11 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::{
-    ConfigError, Loaded, Rejected,
-    follower::{Recipe, Seen},
-    overriding::Overriding,
-};
+use super::{ConfigError, Loaded, Rejected, follower::Recipe, overriding::Overriding};
 use crate::{
-    CacheError, Client, Mirror, MirrorOptions, MirrorView, StartPolicy,
-    cache::{Cache, Job, Saved},
-    mirror::OpenedSecrets,
+    Client, Mirror, MirrorOptions, MirrorView, ReadError, StartPolicy,
+    cache::{Asked, Cache, Job, Saved, Starter},
+    mirror::{Moment, OpenedSecrets},
     overrides::Administrators,
 };
 
@@ -31,7 +27,7 @@ pub(super) struct Start<T> {
     /// What is to be saved, if it is not what was.
     pub(super) job: Option<Job>,
     /// What it was made of.
-    pub(super) seen: Seen,
+    pub(super) moment: Moment,
 }
 
 /// A configuration that is being opened.
@@ -48,55 +44,17 @@ pub(super) struct Opening<'a, T> {
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
     pub(super) async fn start(&mut self, policy: StartPolicy) -> Result<Start<T>, ConfigError> {
+        let client = self.client;
         let Some(cache) = self.cache else {
             self.look_for_override().await;
-            return self.with_server(self.client.timeout()).await;
+            return self.with_server(Asked::of(client)).await;
         };
-        let loaded = Arc::clone(cache);
-        let saved = tokio::task::spawn_blocking(move || loaded.load()).await;
-        // Only a runtime that ends drops the work.
-        let saved = saved.unwrap_or(Err(CacheError::Missing));
+        let saved = cache.recall(client).await;
         if let Ok(saved) = &saved {
-            // Servers that came since the context was written.
-            self.client.nodes().remember(&saved.endpoints);
             self.administrators.remember(&saved.administrators);
         }
         self.look_for_override().await;
-        let (wait, max_age) = match policy {
-            StartPolicy::ServerOnly => return self.with_server(self.client.timeout()).await,
-            StartPolicy::ServerThenCache { wait } => (Some(wait), Duration::MAX),
-            StartPolicy::CacheThenServer { max_age } => (None, max_age),
-        };
-        let saved = saved.and_then(|saved| match saved.age() {
-            age if age > max_age => Err(CacheError::TooOld {
-                path: cache.path().to_owned(),
-                age,
-                max_age,
-            }),
-            _ => Ok(saved),
-        });
-        if let (Ok(saved), None) = (&saved, wait) {
-            return self.with_cache(saved, None);
-        }
-        let error = match self
-            .with_server(wait.unwrap_or(self.client.timeout()))
-            .await
-        {
-            Ok(start) => return Ok(start),
-            Err(denied @ ConfigError::Denied { .. }) => return Err(denied),
-            Err(error) => error,
-        };
-        match saved {
-            Ok(saved) => {
-                tracing::warn!(%error, "the service starts with its cache");
-                self.with_cache(&saved, Some(error))
-            }
-            Err(CacheError::Missing) => Err(error),
-            Err(cache) => Err(ConfigError::Offline {
-                why: error.to_string(),
-                cache: cache.to_string(),
-            }),
-        }
+        policy.start(self, client, cache, saved).await
     }
 
     /// One that is there when the service starts counts from the start.
@@ -127,30 +85,32 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
         overriding.refuse(error, None);
         Ok(without)
     }
+}
 
-    /// With what the cluster has.
-    async fn with_server(&mut self, wait: Duration) -> Result<Start<T>, ConfigError> {
-        let client = self.client.with_timeout(wait);
-        let prefix = self.recipe.prefix.clone();
-        let mirror = client.mirror_with(prefix, self.options.clone()).await;
-        let mirror = mirror.map_err(|error| ConfigError::read(&self.recipe.prefix, &error))?;
-        let (view, secrets) = (mirror.view(), mirror.opened());
-        self.seen.store(view.revision(), Ordering::Relaxed);
-        let first = self.cook(&view, &secrets)?;
-        let is_whole = first.over.is_none() || self.recipe.cook(&view, &secrets, None).is_ok();
+impl<T: DeserializeOwned + Send + Sync + 'static> Starter for Opening<'_, T> {
+    type Started = Start<T>;
+    type Error = ConfigError;
+
+    async fn with_server(&mut self, asked: Asked) -> Result<Start<T>, ConfigError> {
+        let mirror = asked.mirror(self.client, &self.recipe.prefix, self.options.clone());
+        let mirror = mirror.await.map_err(|error| self.failed(error))?;
+        let moment = mirror.moment();
+        self.seen.store(moment.view.revision(), Ordering::Relaxed);
+        let first = self.cook(&moment.view, &moment.secrets)?;
+        let is_whole = first.over.is_none()
+            || self
+                .recipe
+                .cook(&moment.view, &moment.secrets, None)
+                .is_ok();
         Ok(Start {
             first,
-            job: is_whole.then(|| Job::of(&view, &secrets)),
+            job: is_whole.then(|| Job::of(&moment)),
             rejected: None,
             mirror,
-            seen: Seen {
-                view,
-                secrets: Arc::new(secrets),
-            },
+            moment,
         })
     }
 
-    /// With what was taken last; `instead` of what the cluster has, if it has anything.
     fn with_cache(
         &mut self,
         saved: &Saved,
@@ -158,8 +118,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
     ) -> Result<Start<T>, ConfigError> {
         let prefix = self.recipe.prefix.clone();
         let mirror = self.client.mirror_from(prefix, self.options.clone(), saved);
-        let secrets = mirror.opened();
-        let first = self.cook(&saved.view, &secrets)?;
+        let moment = Moment {
+            view: Arc::new(saved.view.clone()),
+            ..mirror.moment()
+        };
+        let first = self.cook(&moment.view, &moment.secrets)?;
         let rejected = match instead {
             None | Some(ConfigError::Read { .. }) => None,
             // It is looked at again when the mirror reaches it.
@@ -173,11 +136,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Opening<'_, T> {
             first,
             rejected,
             job: None,
-            seen: Seen {
-                view: Arc::new(saved.view.clone()),
-                secrets: Arc::new(secrets),
-            },
+            moment,
         })
+    }
+
+    fn failed(&self, error: ReadError) -> ConfigError {
+        ConfigError::read(&self.recipe.prefix, &error)
     }
 }
 

@@ -1,4 +1,7 @@
 //! The task behind a mirror: follows the watch, and keeps asking whether that is current.
+//!
+//! Invariant: what is older than what the mirror began with, from a disk, is not shown before a
+//! majority says that there is nothing newer. A node that is behind has such a state.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -21,6 +24,8 @@ pub(super) struct Follower {
     /// The cluster had this revision after that moment: once it is reached, the mirror was current
     /// then.
     pending: Option<(u64, Instant)>,
+    /// What the node has, where that is not to be shown.
+    behind: Option<MirrorView>,
 }
 
 impl Follower {
@@ -31,6 +36,7 @@ impl Follower {
             watch,
             shared,
             pending: None,
+            behind: None,
         }
     }
 
@@ -60,51 +66,35 @@ impl Follower {
     }
 
     fn take_in(&mut self, item: WatchItem) {
-        let now = self.shared.view.load();
-        let mut entries = now.entries.clone();
-        let (revision, changed) = match item {
-            WatchItem::Events { revision, events } => {
-                let changed = !events.is_empty();
-                for event in events {
-                    match event.kind {
-                        EventKind::Put => {
-                            entries.insert(event.entry.key.clone(), Arc::new(event.entry));
-                        }
-                        EventKind::Delete => {
-                            entries.remove(&event.entry.key);
-                        }
-                    }
-                }
-                (revision, changed)
-            }
-            WatchItem::Progress { revision } => (revision, false),
-            WatchItem::Reset {
-                revision,
-                entries: all,
-            } => {
-                entries = all
-                    .into_iter()
-                    .map(|entry| (entry.key.clone(), Arc::new(entry)))
-                    .collect();
-                (revision, true)
-            }
-        };
-        if changed || revision > now.revision {
-            let view = MirrorView {
-                entries,
-                revision: revision.max(now.revision),
-                changed: if changed { revision } else { now.changed },
-            };
-            self.shared.view.store(Arc::new(view));
-        }
+        let shown = self.shared.view.load_full();
+        let was_behind = self.behind.take();
+        let (mut next, mut changed) = after(was_behind.as_ref().unwrap_or(&shown), item);
+        let revision = next.revision;
         if self.shared.problem.borrow().is_some() {
             self.shared.problem.send_replace(None);
+        }
+        if revision < shown.revision && !self.is_newest(revision) {
+            self.behind = Some(next);
+            return;
+        }
+        if was_behind.is_some() {
+            // All of what is shown is replaced.
+            next.changed = revision;
+            changed = true;
+        }
+        if changed || revision > shown.revision {
+            self.shared.view.store(Arc::new(next));
         }
         self.settle_pending(revision);
         if changed {
             self.shared.changed.send_replace(revision);
         }
         self.shared.reached.send_replace(revision);
+    }
+
+    /// The cluster had nothing newer than this, at some moment.
+    fn is_newest(&self, revision: u64) -> bool {
+        self.pending.is_some_and(|(newest, _)| newest <= revision)
     }
 
     /// The cluster's newest revision was this, at some moment after `asked`.
@@ -114,6 +104,14 @@ impl Follower {
             Some(delivered) if delivered >= newest => {
                 // Also where an older check still waited: this one says more.
                 self.pending = Some((newest, asked));
+                if let Some(behind) = self.behind.take() {
+                    // The cluster itself is older than what was kept: it was made anew.
+                    self.shared.view.store(Arc::new(MirrorView {
+                        changed: delivered,
+                        ..behind
+                    }));
+                    self.shared.changed.send_replace(delivered);
+                }
                 self.settle_pending(delivered);
                 self.shared.reached.send_replace(delivered);
             }
@@ -151,6 +149,44 @@ impl Follower {
         self.shared.problem.send_replace(Some(Arc::new(error)));
         tokio::time::sleep(REST).await;
     }
+}
+
+/// A state after an item, and whether that changed it.
+fn after(now: &MirrorView, item: WatchItem) -> (MirrorView, bool) {
+    let mut entries = now.entries.clone();
+    let (revision, changed) = match item {
+        WatchItem::Events { revision, events } => {
+            let changed = !events.is_empty();
+            for event in events {
+                match event.kind {
+                    EventKind::Put => {
+                        entries.insert(event.entry.key.clone(), Arc::new(event.entry));
+                    }
+                    EventKind::Delete => {
+                        entries.remove(&event.entry.key);
+                    }
+                }
+            }
+            (revision.max(now.revision), changed)
+        }
+        WatchItem::Progress { revision } => (revision.max(now.revision), false),
+        WatchItem::Reset {
+            revision,
+            entries: all,
+        } => {
+            let all = all.into_iter();
+            entries = all
+                .map(|entry| (entry.key.clone(), Arc::new(entry)))
+                .collect();
+            (revision, true)
+        }
+    };
+    let view = MirrorView {
+        entries,
+        revision,
+        changed: if changed { revision } else { now.changed },
+    };
+    (view, changed)
 }
 
 /// The cluster's newest revision, and when it was asked. `None`: no majority answered.

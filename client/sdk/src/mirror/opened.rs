@@ -1,6 +1,6 @@
 //! What a mirror has in the open, for who makes something whole of a view and its secrets.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use holdfast_proto::Key;
 use tokio::sync::watch;
@@ -13,6 +13,15 @@ pub(crate) struct OpenedSecrets {
     pub(super) kept: Arc<Secrets>,
     /// Whether the mirror was told to open any.
     pub(super) opens: bool,
+}
+
+/// What a mirror has at one moment.
+#[derive(Clone)]
+pub(crate) struct Moment {
+    pub(crate) view: Arc<MirrorView>,
+    pub(crate) secrets: Arc<OpenedSecrets>,
+    /// The cluster had nothing newer then, by this node's clock; `None`: that is not known.
+    pub(crate) confirmed_at: Option<SystemTime>,
 }
 
 /// Tells when a mirrored key changes, or a secret was opened, or could not be.
@@ -42,6 +51,13 @@ impl OpenedSecrets {
     pub(crate) fn is_awaited(&self, view: &MirrorView) -> bool {
         let is_closed = |entry: &Arc<Entry>| entry.is_secret() && self.get(entry).is_none();
         self.opens && view.iter().any(is_closed)
+    }
+}
+
+impl Moment {
+    /// Whether nothing of it is to be opened yet.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.secrets.is_awaited(&self.view)
     }
 }
 

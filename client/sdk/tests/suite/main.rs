@@ -11,6 +11,7 @@ mod electing;
 mod failover;
 mod figment;
 mod holding;
+mod keeping;
 mod mirroring;
 mod overriding;
 mod reporting;
