@@ -43,7 +43,7 @@ impl Agent {
         let supervisor = Supervisor {
             state: Arc::from(settings.state.as_path()),
             place: place.node(&settings.node),
-            sources: Arc::new(Sources::new(client.clone())),
+            sources: Arc::new(Sources::new(client.clone(), &settings.state)),
             statuses: Statuses::new(),
         };
         Ok(Self { client, supervisor })

@@ -3,7 +3,8 @@
 //! Invariants: (1) that something is about to be installed is on the disk before it is, and that its hook
 //! succeeded only afterwards: who comes after a crash runs the hook once more rather than not at all.
 //! (2) Nothing is installed where nothing changed. (3) What is older than what is installed is taken from
-//! a server that is up to date only, and never from a cache.
+//! a server that is up to date only, and never from a cache. The same contents are not older, whatever is
+//! known of their revision: they are put back from a cache.
 
 mod wait;
 
@@ -164,19 +165,19 @@ impl Keeper {
                 return self.problem(0, unready.to_string());
             }
         };
-        if let Some(installed) = &self.record.installed
-            && values.revision < installed.revision
-            && !values.is_confirmed
-        {
+        let revision = values.revision;
+        let installed = self.record.installed.as_ref();
+        let may_be_older = !values.is_confirmed
+            && installed.is_some_and(|installed| revision < installed.revision);
+        let made = self.make(&values).await;
+        if may_be_older && !made.as_ref().is_ok_and(|made| self.is_installed(made)) {
             let why = format!(
-                "what is known of the cluster is of revision {}, older than what is installed; \
-                 waiting for a server",
-                values.revision
+                "what is known of the cluster is of revision {revision}, older than what is \
+                 installed; waiting for a server"
             );
             return self.problem(0, why);
         }
-        let revision = values.revision;
-        match self.make(&values).await {
+        match made {
             Err(why) => self.problem(revision, why),
             Ok(wanted) => self.install_if_new(Arc::new(wanted)).await,
         }
@@ -199,12 +200,17 @@ impl Keeper {
         }
     }
 
+    /// Whether these contents are what is installed.
+    fn is_installed(&self, wanted: &Wanted) -> bool {
+        let installed = self.record.installed.as_ref();
+        installed.is_some_and(|installed| installed.digest == wanted.digest)
+    }
+
     async fn install_if_new(&mut self, wanted: Arc<Wanted>) {
-        let is_same = |installed: &Installed| installed.digest == wanted.digest;
-        if self.record.installed.as_ref().is_some_and(is_same) {
+        if self.is_installed(&wanted) {
             let is_first = self.wanted.is_none();
             // It is what this revision says, too.
-            self.status.revision = wanted.revision;
+            self.status.revision = self.status.revision.max(wanted.revision);
             self.wanted = Some(wanted);
             self.is_up_to_date();
             if is_first {
@@ -230,7 +236,8 @@ impl Keeper {
                 tracing::info!(set = %self.settings.name, revision, "a set was installed");
                 self.wanted = Some(wanted);
                 self.status.installs += 1;
-                self.status.revision = revision;
+                let installed = self.record.installed.as_ref();
+                self.status.revision = installed.map_or(revision, |installed| installed.revision);
                 true
             }
             Err(why) => {
@@ -254,7 +261,14 @@ impl Keeper {
                 return Err(format!("the check refused it: {}", chain(&error)));
             }
         }
-        self.record.intended = Some(Installed::of(wanted, serial, staged.version()));
+        let mut intended = Installed::of(wanted, serial, staged.version());
+        if let Some(installed) = &self.record.installed
+            && self.is_installed(wanted)
+        {
+            // Put back from a cache that does not know how long it was so.
+            intended.revision = intended.revision.max(installed.revision);
+        }
+        self.record.intended = Some(intended);
         self.save().await?;
         crate::fault::at("intended");
         let keep = self.settings.keep;

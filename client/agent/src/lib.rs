@@ -10,6 +10,8 @@
 //! * **A hook runs once for each change that was installed**, is repeated until it succeeds, and is not
 //!   forgotten if the agent dies before it did.
 //! * **What is on the disk is what was installed**: what somebody edits there is found and put right.
+//! * **An agent that starts with every server down has what it knew last**, from a sealed cache: what
+//!   somebody removed is put back. Older than what is installed is installed from a server alone.
 //! * **One broken set harms no other.**
 //! * **A secret is on the disk only where a set says so**, with mode 0600 unless a file says otherwise;
 //!   never in a log, an error, a status or a diff.

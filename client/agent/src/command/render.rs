@@ -12,13 +12,18 @@ use crate::{
     keeper::KeepError,
     set::{Record, RecordFile, Wanted},
     settings::{SetSettings, Settings},
+    source::Sources,
     values::Feed,
 };
 
 pub(crate) async fn run(render: &Render) -> Result<ExitCode, Failure> {
     let mut settings = Settings::load(&render.config)?;
     let sets = choose(&mut settings, &render.sets)?;
-    let agent = Agent::new(&settings)?;
+    let mut agent = Agent::new(&settings)?;
+    if render.dry_run || render.once {
+        // Whoever asks once is told what the cluster says, or that it says nothing.
+        agent.supervisor.sources = Arc::new(Sources::unkept(agent.client.clone()));
+    }
     if render.dry_run {
         return show(&agent, &settings, &sets).await;
     }

@@ -42,11 +42,12 @@ impl Feed {
         reveals: bool,
         place: Place,
     ) -> Result<Self, ReadError> {
-        let mut mirrors = Vec::new();
-        for prefix in prefixes {
+        // All at once: with every server down, each waits a little.
+        let opening = prefixes.iter().map(async |prefix| {
             let mirror = sources.mirror(prefix, reveals).await?;
-            mirrors.push((prefix.clone(), mirror));
-        }
+            Ok::<_, ReadError>((prefix.clone(), mirror))
+        });
+        let mirrors = future::try_join_all(opening).await?;
         let changes = mirrors.iter().map(|(_, mirror)| mirror.changes());
         Ok(Self {
             changes: changes.collect(),
@@ -81,6 +82,13 @@ impl Feed {
     pub(crate) fn is_offline(&self) -> bool {
         let mut mirrors = self.mirrors.iter();
         mirrors.any(|(_, mirror)| mirror.origin() == Origin::Disk)
+    }
+
+    /// Whether a majority of the servers said since the agent started that nothing is newer. A node that is
+    /// cut off cannot, and what was kept on the disk says nothing of it.
+    fn is_confirmed(&self) -> bool {
+        let mut mirrors = self.mirrors.iter();
+        mirrors.all(|(_, mirror)| mirror.is_confirmed())
     }
 
     /// What there is now; waits a little for what is on its way.
@@ -118,7 +126,7 @@ impl Feed {
         if since > revision {
             return Err(Unready::Apart(since));
         }
-        let is_confirmed = !self.is_offline() && self.age() < RECENT;
+        let is_confirmed = self.is_confirmed() && self.age() < RECENT;
         let mut values = Values::new(self.place.clone(), revision, is_confirmed);
         for ((prefix, mirror), view) in self.mirrors.iter().zip(&views) {
             let chosen = self.place.choose(prefix, view)?;
