@@ -5,6 +5,7 @@
 mod examples;
 mod hooks;
 mod nginx;
+mod offline;
 mod render;
 mod sets;
 
