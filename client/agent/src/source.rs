@@ -5,6 +5,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,7 +22,7 @@ use tokio::sync::{Mutex, OnceCell};
 pub(crate) struct Sources {
     client: Client,
     /// Where they are kept; `None`: nowhere, for who asks once.
-    caches: Option<PathBuf>,
+    state: Option<PathBuf>,
     mirrors: Mutex<BTreeMap<Wanted, Arc<OnceCell<Source>>>>,
 }
 
@@ -43,7 +45,7 @@ impl Sources {
     /// Keeps them in the agent's state.
     pub(crate) fn new(client: Client, state: &Path) -> Self {
         Self {
-            caches: Some(state.join("cache")),
+            state: Some(state.to_owned()),
             ..Self::unkept(client)
         }
     }
@@ -52,7 +54,7 @@ impl Sources {
     pub(crate) fn unkept(client: Client) -> Self {
         Self {
             client,
-            caches: None,
+            state: None,
             mirrors: Mutex::default(),
         }
     }
@@ -71,33 +73,52 @@ impl Sources {
     }
 
     async fn open(&self, wanted: &Wanted) -> Result<Source, ReadError> {
-        let Some(caches) = &self.caches else {
+        let Some(state) = &self.state else {
             return self.open_unkept(wanted).await;
         };
-        let folder = caches.join(if wanted.reveals { "revealed" } else { "plain" });
-        let mut kept = self
-            .client
-            .kept_mirror(wanted.prefix.clone(), folder)
-            .start(StartPolicy::ServerThenCache { wait: A_WORD });
-        if wanted.reveals {
-            kept = kept.reveal(REASON);
-        }
-        match kept.open().await {
+        let start = StartPolicy::ServerThenCache { wait: A_WORD };
+        let opened = match self.open_kept(wanted, state, start).await {
+            // There is nothing else to begin with, and much takes longer to come over.
+            Err(
+                KeptMirrorError::Read(ReadError::Unreachable { .. })
+                | KeptMirrorError::Offline { .. },
+            ) => {
+                let start = StartPolicy::ServerOnly;
+                self.open_kept(wanted, state, start).await
+            }
+            opened => opened,
+        };
+        match opened {
             Ok(kept) => Ok(Source::Kept(kept)),
-            Err(KeptMirrorError::Read(error)) => Err(error),
-            Err(KeptMirrorError::Offline { why, cache }) => Err(match why {
-                ReadError::Unreachable { waited, last } => ReadError::Unreachable {
-                    waited,
-                    last: format!("{last}; and {cache}"),
-                },
-                other => other,
-            }),
+            Err(KeptMirrorError::Read(why) | KeptMirrorError::Offline { why, .. }) => Err(why),
             // As long as servers answer, files are of more use than the cache.
             Err(error) => {
                 let prefix = &wanted.prefix;
                 tracing::warn!(prefix, %error, "what is under a prefix is not kept on this node");
                 self.open_unkept(wanted).await
             }
+        }
+    }
+
+    async fn open_kept(
+        &self,
+        wanted: &Wanted,
+        state: &Path,
+        start: StartPolicy,
+    ) -> Result<KeptMirror, KeptMirrorError> {
+        // Services may read what is beside the cache. If it cannot be made, the cache cannot.
+        let _ = DirBuilder::new().recursive(true).mode(0o755).create(state);
+        let folder = match wanted.reveals {
+            true => "cache/revealed",
+            false => "cache/plain",
+        };
+        let kept = self
+            .client
+            .kept_mirror(wanted.prefix.clone(), state.join(folder))
+            .start(start);
+        match wanted.reveals {
+            true => kept.reveal(REASON).open().await,
+            false => kept.open().await,
         }
     }
 

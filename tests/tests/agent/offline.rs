@@ -292,6 +292,45 @@ async fn what_is_older_than_what_is_installed_is_taken_from_no_cache_and_no_lone
     until("a majority's word", || installed(&agent) == Some(11)).await;
 }
 
+/// The state was kept as soon as it was there, and installed later, when the store had moved on elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_contents_are_not_older_although_less_is_known_of_their_revision() {
+    let (mut cluster, client) = one_node().await;
+    let mut agent = pair(&cluster);
+    let slow = PAIR.replace("\"10ms\"", "\"6s\"");
+    agent.set(&cluster.context_file(), &slow).unwrap();
+    both(&client, 1).await;
+    agent.start().unwrap();
+    until("the first", || installed(&agent) == Some(1)).await;
+    until_kept(&agent, "plain").await;
+    let before = fs::read(cache(&agent)).unwrap();
+    let second = both(&client, 2).await;
+    until_kept_anew(&agent, &before).await;
+    let elsewhere = put(&client, &[("elsewhere", "1")]).await;
+    until("the second", || installed(&agent) == Some(2)).await;
+    let revision = |agent: &Agent| {
+        let record = agent.read("state/records/pair.json");
+        let record = serde_json::from_str::<serde_json::Value>(&record).unwrap();
+        record["installed"]["revision"].as_u64().unwrap()
+    };
+    assert_eq!(revision(&agent), elsewhere);
+    let found = {
+        agent.kill();
+        let found = look_at_cache(&cluster, &agent).await;
+        found.mirror().revision()
+    };
+    assert_eq!(found, second, "the cache knows less");
+
+    lose_everything_but_the_cache(&mut cluster, &mut agent);
+    agent.start().unwrap();
+    until("it is back", || installed(&agent) == Some(2)).await;
+    assert_eq!(
+        revision(&agent),
+        elsewhere,
+        "what is known is not forgotten"
+    );
+}
+
 /// Opened as the agent would, and with no server to ask.
 async fn look_at_cache(cluster: &Cluster, agent: &Agent) -> KeptMirror {
     let mut context = cluster.context().unwrap();

@@ -4,7 +4,7 @@
 //! majority says that there is nothing newer. A node that is behind has such a state.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
