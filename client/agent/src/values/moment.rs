@@ -67,6 +67,14 @@ impl Feed {
         changed.is_some()
     }
 
+    /// Waits until nothing changed for so long, at most ten times that.
+    pub(crate) async fn until_quiet(&mut self, quiet: Duration) {
+        let quiet_once =
+            async { while let Ok(true) = tokio::time::timeout(quiet, self.changed()).await {} };
+        // If it is never quiet, what there is then will do.
+        let _ = tokio::time::timeout(quiet * 10, quiet_once).await;
+    }
+
     /// What keeps it from following, if the cluster said so.
     pub(crate) fn problem(&self) -> Option<String> {
         self.mirrors.iter().find_map(|(_, mirror)| mirror.problem())
