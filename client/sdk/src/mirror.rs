@@ -8,7 +8,7 @@
 //! where the mirror does not reach what the cluster says it should, it changes the node it follows.
 //!
 //! Of a secret it tells that there is one, and which version. It keeps the plaintext only when it
-//! is told to ([`MirrorOptions::reveal`]), apart from the entries.
+//! is told to ([`crate::MirrorOptions::reveal`]), apart from the entries.
 
 mod begin;
 mod follower;
@@ -130,7 +130,7 @@ impl Mirror {
     }
 
     /// The secret under a key (the whole key, with the prefix). `None`: there is none, or it was
-    /// not opened: see [`MirrorOptions::reveal`] and [`Mirror::problem`]. While a newer version is
+    /// not opened: see [`crate::MirrorOptions::reveal`] and [`Mirror::problem`]. While a newer version is
     /// being opened, the one before it is still here, and says so.
     pub fn secret(&self, key: impl AsRef<[u8]>) -> Option<MirroredSecret> {
         let key = key.as_ref();
@@ -229,7 +229,7 @@ impl Mirror {
         following.or_else(|| self.shared.reveal_problem.lock().clone())
     }
 
-    /// Tells when a mirrored key changes; with [`MirrorOptions::reveal`] also when its secrets were
+    /// Tells when a mirrored key changes; with [`crate::MirrorOptions::reveal`] also when its secrets were
     /// opened, or could not be.
     pub fn changes(&self) -> MirrorChanges {
         MirrorChanges(AnyChange {

@@ -308,12 +308,16 @@ async fn the_same_contents_are_not_older_although_less_is_known_of_their_revisio
     until_kept_anew(&agent, &before).await;
     let elsewhere = put(&client, &[("elsewhere", "1")]).await;
     until("the second", || installed(&agent) == Some(2)).await;
-    let revision = |agent: &Agent| {
+    let recorded = |agent: &Agent, what: &str| {
         let record = agent.read("state/records/pair.json");
         let record = serde_json::from_str::<serde_json::Value>(&record).unwrap();
-        record["installed"]["revision"].as_u64().unwrap()
+        record["installed"][what].as_u64().unwrap()
     };
-    assert_eq!(revision(&agent), elsewhere);
+    until("it is recorded", || {
+        recorded(&agent, "revision") == elsewhere
+    })
+    .await;
+    let serial = recorded(&agent, "serial");
     let found = {
         agent.kill();
         let found = look_at_cache(&cluster, &agent).await;
@@ -324,11 +328,9 @@ async fn the_same_contents_are_not_older_although_less_is_known_of_their_revisio
     lose_everything_but_the_cache(&mut cluster, &mut agent);
     agent.start().unwrap();
     until("it is back", || installed(&agent) == Some(2)).await;
-    assert_eq!(
-        revision(&agent),
-        elsewhere,
-        "what is known is not forgotten"
-    );
+    until("it is recorded", || recorded(&agent, "serial") > serial).await;
+    let revision = recorded(&agent, "revision");
+    assert_eq!(revision, elsewhere, "what is known is not forgotten");
 }
 
 /// Opened as the agent would, and with no server to ask.

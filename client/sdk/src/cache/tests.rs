@@ -222,7 +222,7 @@ fn a_save_that_is_broken_off_anywhere_leaves_the_one_before_or_the_new_one() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn of_two_that_are_spliced_nothing_is_taken(cuts in prop::collection::vec((0.0..1.0_f64, 0.0..1.0_f64), 32)) {
