@@ -55,10 +55,21 @@ fn allow(rest: &str) -> String {
     format!("[[socket.allow]]\nuser = {}\n{rest}\n", own_uid())
 }
 
-/// An agent with a socket, which serves.
+/// An agent with a socket, which serves. It knows all nodes from its start.
 async fn agent(cluster: &Cluster, name: &str, entries: &[String]) -> Agent {
     let settings = format!("[socket]\npath = \"agent.sock\"\n{}", entries.concat());
     let mut agent = Agent::new(cluster, name, &settings).unwrap();
+    let context = cluster.context().unwrap();
+    let of = |file: &str| cluster.context_file().with_file_name(file);
+    let text = Context::file_text(
+        &context.cluster,
+        &context.endpoints,
+        of("ca.crt"),
+        of("admin.crt"),
+        of("admin.key"),
+    );
+    agent.write("context.toml", &text).unwrap();
+    agent.set(&agent.join("context.toml"), &settings).unwrap();
     start(&mut agent).await;
     agent
 }
