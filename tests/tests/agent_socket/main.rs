@@ -7,7 +7,10 @@ mod denied;
 mod lasting;
 mod offline;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use holdfast_client::{Client, ClientOptions, Context};
 use holdfast_tests::{
@@ -57,8 +60,6 @@ fn allow(rest: &str) -> String {
 
 /// An agent with a socket, which serves. It knows all nodes from its start.
 async fn agent(cluster: &Cluster, name: &str, entries: &[String]) -> Agent {
-    let settings = format!("[socket]\npath = \"agent.sock\"\n{}", entries.concat());
-    let mut agent = Agent::new(cluster, name, &settings).unwrap();
     let context = cluster.context().unwrap();
     let of = |file: &str| cluster.context_file().with_file_name(file);
     let text = Context::file_text(
@@ -68,8 +69,16 @@ async fn agent(cluster: &Cluster, name: &str, entries: &[String]) -> Agent {
         of("admin.crt"),
         of("admin.key"),
     );
-    agent.write("context.toml", &text).unwrap();
-    agent.set(&agent.join("context.toml"), &settings).unwrap();
+    let path = cluster.folder().join(format!("{name}.toml"));
+    std::fs::write(&path, text).unwrap();
+    agent_as(cluster, name, &path, entries).await
+}
+
+/// The same, with another context.
+async fn agent_as(cluster: &Cluster, name: &str, context: &Path, entries: &[String]) -> Agent {
+    let settings = format!("[socket]\npath = \"agent.sock\"\n{}", entries.concat());
+    let mut agent = Agent::new(cluster, name, &settings).unwrap();
+    agent.set(context, &settings).unwrap();
     start(&mut agent).await;
     agent
 }
