@@ -189,6 +189,9 @@ async fn an_operator_goes_through_the_agent_and_the_audit_log_tells_who_asked() 
     kvctl(&agent, &["identity", "issue", "bob"])
         .await
         .fails(2, &["an agent has not", "--context"]);
+    kvctl(&agent, &["get", "web/a", "--context", "c.toml"])
+        .await
+        .fails(2, &["name one of them"]);
     let told = program::kvctl(&cluster.context_file(), &["audit", "tail"])
         .await
         .success();
