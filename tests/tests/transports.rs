@@ -19,7 +19,7 @@ use holdfast_server::{
 };
 use holdfast_tests::{
     escrow,
-    harness::{Agent, Cluster, ClusterOptions, Folder, ports, wait},
+    harness::{Agent, Cluster, ClusterOptions, Folder, ports, program, wait},
 };
 use serde::Deserialize;
 
@@ -290,6 +290,8 @@ async fn a_service_has_a_replica_in_its_own_process() {
     escrow::prove(&context, &folder.join("shares"))
         .await
         .unwrap();
+    let grant = ["grant", "add", "embedded", "revealer"];
+    program::kvctl(&context, &grant).await.success();
     suite(&node.client(), &folder.join("cache")).await;
     node.shutdown().await;
 }

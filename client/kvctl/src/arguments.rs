@@ -204,7 +204,7 @@ mod tests {
             ("kvctl put a", ErrorKind::MissingRequiredArgument),
             ("kvctl put a 1 --file f", ErrorKind::ArgumentConflict),
             (
-                "kvctl --agent a.sock get a --context c.toml",
+                "kvctl get a --agent a.sock --context c.toml",
                 ErrorKind::ArgumentConflict,
             ),
             ("kvctl put a 1 --type int", ErrorKind::ValueValidation),

@@ -40,7 +40,11 @@ impl Session {
     /// The file of the context, for what takes a certificate or addresses of one's own.
     pub(crate) fn context_file(&self) -> Result<PathBuf, Failure> {
         match (&self.common.context, self.agent()) {
-            (Some(path), _) => Ok(path.clone()),
+            // One before the command and the other behind it: nobody else looks at that.
+            (Some(_), Some(_)) => Err(Failure::usage(
+                "--agent and --context say two ways to the cluster; name one of them",
+            )),
+            (Some(path), None) => Ok(path.clone()),
             (None, Some(_)) => Err(Failure::usage(
                 "this takes a certificate and addresses of your own, which an agent has not; name a \
                  context with --context",
@@ -66,8 +70,8 @@ impl Session {
     /// What the command works with.
     fn context(&self) -> Result<Context, Failure> {
         match self.agent() {
-            Some(socket) => Ok(Context::through_agent("", socket)),
-            None => Ok(Context::load(self.context_file()?)?),
+            Some(socket) if self.common.context.is_none() => Ok(Context::through_agent("", socket)),
+            _ => Ok(Context::load(self.context_file()?)?),
         }
     }
 

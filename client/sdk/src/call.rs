@@ -103,6 +103,10 @@ impl Client {
                 }
                 return Err(progress.give_up(flying.iter().any(Option::is_some)));
             }
+            // What came back by now is surer than what could still be under way at the end.
+            if progress.failures > 0 && deadline - now < TOO_LATE {
+                launch_at = None;
+            }
             if launch_at.is_some_and(|at| at <= now) {
                 // With two under way none is launched.
                 let other = flying.iter().flatten().next();
@@ -397,5 +401,7 @@ answered!(
 
 /// How much later than its limit an attempt is cut off here.
 const GRACE: Duration = Duration::from_millis(50);
+/// How near to its end a call makes no further attempt.
+const TOO_LATE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);

@@ -1,13 +1,13 @@
 //! What passes inside the prefixes that are granted, and what is refused outside of them.
 
 use holdfast_client::{
-    DeleteOptions, HistoryOptions, Key, KeyRange, LockOptions, Operation, ReadError, Report,
-    Revision, SecretPutOptions, Subject, Transaction, Value, WatchError, WatchItem, WatchOptions,
-    WriteError,
+    DeleteOptions, HistoryOptions, Key, KeyRange, LockOptions, Operation, ReadError, Reason,
+    Report, RevealOptions, Revision, SecretPutOptions, Subject, Transaction, Value, WatchError,
+    WatchItem, WatchOptions, WriteError,
 };
 use holdfast_tests::harness::program;
 
-use crate::{LIMIT, agent, allow, cluster_of, kvctl, put_secret, service};
+use crate::{LIMIT, agent, agent_as, allow, cluster_of, kvctl, put_secret, service};
 
 fn refused(result: Result<impl std::fmt::Debug, ReadError>, what: &str) {
     match result {
@@ -189,6 +189,9 @@ async fn an_operator_goes_through_the_agent_and_the_audit_log_tells_who_asked() 
     kvctl(&agent, &["identity", "issue", "bob"])
         .await
         .fails(2, &["an agent has not", "--context"]);
+    kvctl(&agent, &["get", "web/a", "--context", "c.toml"])
+        .await
+        .fails(2, &["name one of them"]);
     let told = program::kvctl(&cluster.context_file(), &["audit", "tail"])
         .await
         .success();
@@ -198,4 +201,53 @@ async fn an_operator_goes_through_the_agent_and_the_audit_log_tells_who_asked() 
             .any(|line| line.contains(&who) && line.contains("ticket 7")),
         "{told}"
     );
+}
+
+/// Who asks is no reason: a policy that wants one is not got round by going through the agent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_wants_a_reason_wants_it_through_the_agent_too() {
+    let (cluster, operator) = cluster_of(1).await;
+    put_secret(&cluster, &operator, "web/password", "hunter2").await;
+    let admin = cluster.context_file();
+    let role = [
+        "role",
+        "set",
+        "node",
+        "--allow",
+        "list,read:web/",
+        "--allow",
+        "reveal+reason:web/",
+    ];
+    program::kvctl(&admin, &role).await.success();
+    let folder = cluster.folder().join("node");
+    let issue = [
+        "identity",
+        "issue",
+        "node",
+        "--role",
+        "node",
+        "--out",
+        folder.to_str().unwrap(),
+    ];
+    program::kvctl(&admin, &issue).await.success();
+    let entry = allow("prefixes = [\"web/\"]\nreveal = true");
+    let agent = agent_as(&cluster, "agent", &folder.join("node.toml"), &[entry]).await;
+    let secrets = service(&agent).secrets();
+    let refused = secrets.reveal("web/password").await.unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            ReadError::Refused {
+                reason: Reason::ReasonRequired,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let options = RevealOptions {
+        reason: "ticket 7".to_owned(),
+        ..RevealOptions::default()
+    };
+    let opened = secrets.reveal_with("web/password", options).await.unwrap();
+    assert_eq!(opened.secret.expose(), b"hunter2");
 }

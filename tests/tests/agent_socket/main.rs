@@ -7,7 +7,10 @@ mod denied;
 mod lasting;
 mod offline;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use holdfast_client::{Client, ClientOptions, Context};
 use holdfast_tests::{
@@ -55,10 +58,27 @@ fn allow(rest: &str) -> String {
     format!("[[socket.allow]]\nuser = {}\n{rest}\n", own_uid())
 }
 
-/// An agent with a socket, which serves.
+/// An agent with a socket, which serves. It knows all nodes from its start.
 async fn agent(cluster: &Cluster, name: &str, entries: &[String]) -> Agent {
+    let context = cluster.context().unwrap();
+    let of = |file: &str| cluster.context_file().with_file_name(file);
+    let text = Context::file_text(
+        &context.cluster,
+        &context.endpoints,
+        of("ca.crt"),
+        of("admin.crt"),
+        of("admin.key"),
+    );
+    let path = cluster.folder().join(format!("{name}.toml"));
+    std::fs::write(&path, text).unwrap();
+    agent_as(cluster, name, &path, entries).await
+}
+
+/// The same, with another context.
+async fn agent_as(cluster: &Cluster, name: &str, context: &Path, entries: &[String]) -> Agent {
     let settings = format!("[socket]\npath = \"agent.sock\"\n{}", entries.concat());
     let mut agent = Agent::new(cluster, name, &settings).unwrap();
+    agent.set(context, &settings).unwrap();
     start(&mut agent).await;
     agent
 }

@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 /// is worth more than a cut connection.
 pub(super) fn of(metadata: &MetadataMap, otherwise: Duration) -> Duration {
     let timeout = named(metadata).unwrap_or(otherwise).min(LONGEST);
-    timeout - (timeout / 10).min(WAY_BACK)
+    timeout - (timeout / 4).min(WAY_BACK)
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC protocol: up to eight digits and one of `HMSmun`.
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_answer_leaves_before_the_caller_hangs_up() {
-        for (text, expected_ms) in [("1S", 950), ("200m", 180), ("9H", 299_950), ("x", 950)] {
+        for (text, expected_ms) in [("1S", 950), ("100m", 75), ("9H", 299_950), ("x", 950)] {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", text.parse().unwrap());
             let timeout = of(&metadata, Duration::from_secs(1));

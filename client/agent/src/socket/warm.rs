@@ -33,6 +33,11 @@ impl Warm {
                 }
                 Err(error) => {
                     tracing::warn!(prefix, %error, "what services may ask for is not at hand yet");
+                    // What cannot be opened keeps nobody from the rest.
+                    if reveals && let Ok(mirror) = sources.mirror(&prefix, false).await {
+                        let rest = (prefix.clone(), false);
+                        self.mirrors.write().insert(rest, mirror);
+                    }
                     tokio::time::sleep(AGAIN).await;
                 }
             }

@@ -135,10 +135,8 @@ fn list(term: u64, as_of_ms: u64, addresses: &[&str]) -> v1::MemberListResponse 
     }
 }
 
-/// Two lists are asked for in turn, and the older one arrives last, as one did while a member was being
-/// removed: a client then went on asking the node that was removed.
-#[tokio::test]
-async fn a_member_list_that_was_overtaken_replaces_nothing() {
+/// Those of a context that names one.
+fn dialed() -> Nodes {
     let context = Context {
         cluster: "home".to_owned(),
         endpoints: vec!["a:1".to_owned()],
@@ -149,7 +147,14 @@ async fn a_member_list_that_was_overtaken_replaces_nothing() {
     };
     let credentials = Credentials::new(&context).unwrap();
     let dialer = Dialer::new(credentials, &ClientOptions::default());
-    let nodes = Nodes::dialed(&context.endpoints, dialer).unwrap();
+    Nodes::dialed(&context.endpoints, dialer).unwrap()
+}
+
+/// Two lists are asked for in turn, and the older one arrives last, as one did while a member was being
+/// removed: a client then went on asking the node that was removed.
+#[tokio::test]
+async fn a_member_list_that_was_overtaken_replaces_nothing() {
+    let nodes = dialed();
     let known = || -> Vec<String> {
         let all = nodes.all();
         all.iter().map(|node| node.address().to_owned()).collect()
@@ -164,4 +169,22 @@ async fn a_member_list_that_was_overtaken_replaces_nothing() {
     // A clock that was ahead does not shut the client off from the next term's lists.
     nodes.learn_members(&list(4, 1_000, &["a:1", "c:1"]));
     assert_eq!(known(), ["a:1", "c:1"]);
+}
+
+/// Whatever the first call was: who began with one address may lose just that node.
+#[tokio::test]
+async fn the_members_are_looked_up_with_the_first_answer_and_when_they_chose_another_leader() {
+    let nodes = dialed();
+    let node = Arc::clone(&nodes.all()[0]);
+    assert!(
+        nodes.learn(&node, &header(1, 5), Some(1)),
+        "nobody knows the others"
+    );
+    nodes.learn_members(&v1::MemberListResponse {
+        header: Some(header(1, 5)),
+        leader: 1,
+        ..v1::MemberListResponse::default()
+    });
+    assert!(!nodes.learn(&node, &header(1, 5), Some(1)));
+    assert!(nodes.learn(&node, &header(1, 6), Some(2)), "another leads");
 }
