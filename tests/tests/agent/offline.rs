@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use holdfast_client::{Client, ClientOptions, KeptMirror, StartPolicy};
@@ -331,6 +331,39 @@ async fn the_same_contents_are_not_older_although_less_is_known_of_their_revisio
     until("it is recorded", || recorded(&agent, "serial") > serial).await;
     let revision = recorded(&agent, "revision");
     assert_eq!(revision, elsewhere, "what is known is not forgotten");
+}
+
+/// Each prefix is kept when it changes; that they were all so at one moment is noted later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_of_two_prefixes_is_back_although_they_changed_at_different_revisions() {
+    let (mut cluster, client) = one_node().await;
+    let agent = &mut pair(&cluster);
+    let two = PAIR.replace("\"web/\"", "\"web/\", \"app/\"");
+    agent.set(&cluster.context_file(), &two).unwrap();
+    agent
+        .write("both.j2", "{{ key('web/a') }} {{ key('app/a') }}\n")
+        .unwrap();
+    put(&client, &[("web/a", "1"), ("app/a", "0")]).await;
+    agent.start().unwrap();
+    until("the first", || agent.read("pair/current/both") == "1 0\n").await;
+    put(&client, &[("app/a", "1")]).await;
+    until("the second", || installed_pair(agent)).await;
+    let changed = SystemTime::now();
+    until("it is noted of both", || {
+        let marks = kept(agent, "plain", "mark");
+        let written = |path: &PathBuf| fs::metadata(path).and_then(|about| about.modified());
+        // Its revision is asked for every two seconds.
+        let is_later = |path| written(path).is_ok_and(|at| at > changed + Duration::from_secs(4));
+        marks.len() == 2 && marks.iter().all(is_later)
+    })
+    .await;
+    lose_everything_but_the_cache(&mut cluster, agent);
+    agent.start().unwrap();
+    until("it is back", || installed_pair(agent)).await;
+}
+
+fn installed_pair(agent: &Agent) -> bool {
+    agent.read("pair/current/both") == "1 1\n"
 }
 
 /// Opened as the agent would, and with no server to ask.

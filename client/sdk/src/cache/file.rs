@@ -98,6 +98,7 @@ impl Cache {
         }
         if saved.serial == mark.serial {
             saved.confirmed_at = saved.confirmed_at.max(at(mark.confirmed_at_ms));
+            saved.view = saved.view.still_at(mark.revision);
         }
         Ok(saved)
     }
@@ -106,13 +107,19 @@ impl Cache {
     pub(crate) fn save(&self, saved: &Saved) -> Result<(), CacheError> {
         replace(&self.path, |file| self.write(file, saved))
             .map_err(|source| self.io("written", source))?;
-        self.set_mark(saved.serial, saved.confirmed_at)
+        self.set_mark(saved.serial, saved.view.revision(), saved.confirmed_at)
     }
 
-    /// Says that the newest file was current at a time.
-    pub(crate) fn set_mark(&self, serial: u64, at: SystemTime) -> Result<(), CacheError> {
+    /// Says that what is in the newest file was still so at a revision, and current at a time.
+    pub(crate) fn set_mark(
+        &self,
+        serial: u64,
+        revision: u64,
+        at: SystemTime,
+    ) -> Result<(), CacheError> {
         let mark = wire::Mark {
             serial,
+            revision,
             confirmed_at_ms: millis(at),
         };
         replace(&self.mark_path(), |file| {
@@ -148,6 +155,7 @@ impl Cache {
             administrators: saved.administrators.clone(),
             entries: saved.view.len() as u64,
             secrets: saved.secrets.len() as u64,
+            changed: saved.view.changed(),
         };
         record(&mut stream, &head)?;
         for entry in saved.view.iter() {
@@ -175,7 +183,12 @@ impl Cache {
             let entry = Entry::from_wire(entry).map_err(|_| odd("an entry cannot be read"))?;
             entries.push(Arc::new(entry));
         }
-        let view = MirrorView::of(entries, head.revision);
+        let changed = match head.changed {
+            0 => head.revision,
+            changed if changed <= head.revision => changed,
+            _ => return Err(odd("it changed after it was so")),
+        };
+        let view = MirrorView::of(entries, changed..=head.revision);
         let mut secrets = Secrets::default();
         for _ in 0..head.secrets {
             let head: wire::SecretHead = next(&mut stream)?;

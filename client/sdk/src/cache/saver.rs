@@ -63,6 +63,8 @@ pub(crate) struct Saver {
 struct OnDisk {
     /// [`MirrorView::changed`] of what is in it.
     changed: u64,
+    /// It was still so then, as far as is noted there.
+    revision: u64,
     /// The cluster had nothing newer then, as far as is noted there.
     confirmed_at: SystemTime,
 }
@@ -126,6 +128,7 @@ impl Saver {
         self.serial = serial;
         *on_disk = Some(OnDisk {
             changed,
+            revision,
             confirmed_at,
         });
         let mut status = self.status.lock();
@@ -138,17 +141,19 @@ impl Saver {
     async fn mark(&self, on_disk: &mut OnDisk) -> Result<(), CacheError> {
         let now = self.mirror.moment();
         let is_it = now.view.changed() == on_disk.changed;
-        let Some(at) = now.confirmed_at.filter(|_| is_it) else {
+        if !is_it {
             // The cluster has something else, which was rejected, or is not whole yet.
             return Ok(());
-        };
+        }
+        let (serial, revision) = (self.serial, now.view.revision());
+        let at = now.confirmed_at.unwrap_or(on_disk.confirmed_at);
         let newer = at.duration_since(on_disk.confirmed_at).unwrap_or_default();
-        if newer < LOOK / 2 {
+        if newer < LOOK / 2 && revision <= on_disk.revision {
             return Ok(());
         }
-        let serial = self.serial;
-        self.blocking(move |cache| cache.set_mark(serial, at))
+        self.blocking(move |cache| cache.set_mark(serial, revision, at))
             .await?;
+        on_disk.revision = revision;
         on_disk.confirmed_at = at;
         Ok(())
     }

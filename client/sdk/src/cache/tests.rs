@@ -22,6 +22,7 @@ struct Scene {
 struct Content {
     serial: u64,
     revision: u64,
+    changed: u64,
     entries: Vec<Arc<Entry>>,
     secrets: Vec<(Vec<u8>, Vec<u8>)>,
     endpoints: Vec<String>,
@@ -89,7 +90,7 @@ fn state(serial: u64) -> Saved {
     Saved {
         serial,
         secrets: Secrets::unit(closed.key.clone(), Arc::new(kept)),
-        view: MirrorView::of([plain, closed], serial * 10),
+        view: MirrorView::of([plain, closed], serial * 10 - 3..=serial * 10),
         confirmed_at: SystemTime::now(),
         endpoints: vec![format!("node{serial}:7101")],
         administrators: Vec::new(),
@@ -101,6 +102,7 @@ fn content(saved: &Saved) -> Content {
     Content {
         serial: saved.serial,
         revision: saved.view.revision(),
+        changed: saved.view.changed(),
         entries: saved.view.iter().cloned().collect(),
         secrets: secrets
             .map(|(key, kept)| (key.as_bytes().to_vec(), kept.secret.expose().to_vec()))
@@ -114,6 +116,20 @@ fn what_was_saved_comes_back() {
     let scene = Scene::new();
     let [_, (cache, mark)] = &scene.saved;
     assert_eq!(scene.load(cache, mark).unwrap(), content(&state(2)));
+}
+
+#[test]
+fn how_long_it_was_so_comes_back_from_its_own_mark_alone() {
+    let scene = Scene::new();
+    let [(_, old_mark), (new, _)] = &scene.saved;
+    let later = SystemTime::now();
+    scene.cache.set_mark(2, 25, later).unwrap();
+    let view = scene.cache.load().unwrap().view;
+    assert_eq!((view.changed(), view.revision()), (17, 25));
+    // One that is of the file before says nothing of this one.
+    scene.cache.set_mark(1, 26, later).unwrap();
+    assert_eq!(scene.cache.load().unwrap().view.revision(), 20);
+    assert_eq!(scene.load(new, old_mark).unwrap(), content(&state(2)));
 }
 
 #[test]
@@ -299,7 +315,7 @@ proptest! {
         }
         let saved = Saved {
             serial: 3,
-            view: MirrorView::of(entries, revision),
+            view: MirrorView::of(entries, 1..=revision),
             secrets,
             ..state(3)
         };

@@ -144,7 +144,8 @@ mod tests {
             };
             Arc::new(Entry::from_wire(wire).unwrap())
         });
-        MirrorView::of(entries, keys.len() as u64)
+        let revision = keys.len() as u64;
+        MirrorView::of(entries, revision..=revision)
     }
 
     fn place(roles: &[&str], node: Option<&str>) -> Place {

@@ -1,6 +1,9 @@
 //! What a mirror has at one revision.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::{Deref, RangeInclusive},
+    sync::Arc,
+};
 
 use arc_swap::Guard;
 use holdfast_proto::{Key, KeyRange};
@@ -21,13 +24,23 @@ pub struct MirrorView {
 pub struct MirrorRead(pub(super) Guard<Arc<MirrorView>>);
 
 impl MirrorView {
-    pub(crate) fn of(entries: impl IntoIterator<Item = Arc<Entry>>, revision: u64) -> Self {
+    /// So from one revision to another.
+    pub(crate) fn of(
+        entries: impl IntoIterator<Item = Arc<Entry>>,
+        revisions: RangeInclusive<u64>,
+    ) -> Self {
         let entries = entries.into_iter();
         Self {
             entries: entries.map(|entry| (entry.key.clone(), entry)).collect(),
-            revision,
-            changed: revision,
+            changed: *revisions.start(),
+            revision: *revisions.end(),
         }
+    }
+
+    /// It was still so then.
+    pub(crate) fn still_at(mut self, revision: u64) -> Self {
+        self.revision = self.revision.max(revision);
+        self
     }
 
     /// What is under a key (the whole key, with the prefix).
