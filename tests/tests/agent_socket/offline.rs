@@ -9,7 +9,7 @@ use holdfast_client::{
 use holdfast_tests::harness::wait;
 use serde::Deserialize;
 
-use crate::{LIMIT, agent, allow, cluster_of, hasty, kvctl, put_secret, service};
+use crate::{LIMIT, agent, allow, cluster_of, hasty, kvctl, put_secret, service, start};
 
 #[derive(Deserialize)]
 struct Web {
@@ -41,7 +41,7 @@ async fn services_start_and_read_on_while_every_server_is_down() {
         allow("prefixes = [\"web/\"]\nreveal = true"),
         allow("prefixes = [\"other/\"]\nwrite = true"),
     ];
-    let agent = agent(&cluster, "agent", &entries).await;
+    let mut agent = agent(&cluster, "agent", &entries).await;
     // It has what it may be asked for, before anybody asked.
     let at_hand = || agent.said().matches("is at hand").count() == 2;
     wait::until_true("the agent to have it", LIMIT, at_hand)
@@ -167,6 +167,28 @@ async fn services_start_and_read_on_while_every_server_is_down() {
         .await
         .fails(4, &["--local"]);
 
+    // The agent starts anew without a server: it has what it kept on its disk, and says so.
+    agent.kill();
+    start(&mut agent).await;
+    let found = wait::until("a local read", LIMIT, || async {
+        service.get_with("web/number", local()).await.ok()?
+    });
+    let found = found.await.unwrap();
+    assert_eq!(*found.value(), Value::Integer(7));
+    assert_eq!(found.origin, Origin::Disk);
+    assert!(is_honest(found.age, dead_since), "{:?}", found.age);
+    let kept = service.mirror("web/").await.unwrap();
+    assert_eq!(kept.origin(), Origin::Disk);
+    assert_eq!(kept.read().len(), 2);
+    assert!(is_honest(kept.age(), dead_since), "{:?}", kept.age());
+    let revealed = secrets
+        .reveal_with("web/password", options())
+        .await
+        .unwrap();
+    assert_eq!(revealed.secret.expose(), b"hunter2");
+    assert_eq!(revealed.origin, Origin::Disk);
+    assert!(is_honest(mirror.age(), dead_since), "{:?}", mirror.age());
+
     // The servers come back: the same mirror and configuration go on.
     cluster.mend().unwrap();
     let operator = wait::until("the cluster to be back", LIMIT, || async {
@@ -177,6 +199,8 @@ async fn services_start_and_read_on_while_every_server_is_down() {
     let operator = operator.await.unwrap();
     let newest = operator.get("web/number").await.unwrap().unwrap().revision;
     assert!(mirror.wait_for(newest, LIMIT).await);
+    assert!(kept.wait_for(newest, LIMIT).await);
+    assert_eq!(kept.origin(), Origin::Cache);
     assert!(config.wait_for(newest, LIMIT).await);
     assert_eq!(config.load().number, 8);
     wait::until_true("it to be young again", LIMIT, || {

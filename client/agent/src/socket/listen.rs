@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::unix::{
-        fs::{FileTypeExt as _, PermissionsExt as _},
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
         net::UnixStream as BlockingStream,
     },
     path::{Path, PathBuf},
@@ -29,6 +29,8 @@ use crate::settings::{Allow, SocketSettings};
 pub(super) struct Listener {
     listener: UnixListener,
     path: PathBuf,
+    /// Which file it is, for another may be in its place by the end.
+    file: u64,
 }
 
 /// One connection, and whose it is.
@@ -70,14 +72,21 @@ impl Listener {
         let listener = UnixListener::bind(&new).map_err(failed("made"))?;
         let mode = fs::Permissions::from_mode(settings.mode.bits());
         fs::set_permissions(&new, mode).map_err(failed("given its mode"))?;
+        let file = fs::metadata(&new).map_err(failed("looked at"))?.ino();
         fs::rename(&new, &path).map_err(failed("put in its place"))?;
-        Ok(Self { listener, path })
+        Ok(Self {
+            listener,
+            path,
+            file,
+        })
     }
 
-    /// Takes the socket away.
+    /// Takes the socket away, unless another agent's is there by now.
     pub(super) fn remove(&self) {
-        // If it is gone, or another agent's by now, that is no matter of this one.
-        let _ = fs::remove_file(&self.path);
+        if fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.file) {
+            // If it is gone, that is as well.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 
     /// The connections as they come. The system's books may be slow: each is looked up apart.
