@@ -47,6 +47,17 @@ async fn services_start_and_read_on_while_every_server_is_down() {
     wait::until_true("the agent to have it", LIMIT, at_hand)
         .await
         .unwrap();
+    // And it has kept it on its disk, which takes a moment longer.
+    let is_kept = |kind: &str| {
+        let files = std::fs::read_dir(agent.join("state/cache").join(kind));
+        let is_cache = |path: &std::path::Path| path.extension().is_some_and(|it| it == "cache");
+        files.is_ok_and(|mut files| files.any(|file| is_cache(&file.unwrap().path())))
+    };
+    wait::until_true("it to be kept", LIMIT, || {
+        is_kept("revealed") && is_kept("plain")
+    })
+    .await
+    .unwrap();
     cluster.kill_all();
     let dead_since = Instant::now();
 
