@@ -438,6 +438,50 @@ async fn a_command_that_is_not_started_anew_is_told_or_left_alone_and_the_fleet_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_every_server_down_it_starts_with_what_it_had_and_not_with_what_it_had_not() {
+    let (mut cluster, client) = one_node().await;
+    let shares = cluster.folder().join("shares");
+    escrow::prove(&cluster.context_file(), &shares)
+        .await
+        .unwrap();
+    greet(&client, "hello").await;
+    wait::until("a secret to be taken", LIMIT, || async {
+        let secrets = client.secrets();
+        let put = secrets.put("app/password", "hunter2-of-the-app".to_owned());
+        put.await.ok()
+    })
+    .await
+    .unwrap();
+    let state = cluster.folder().join("state");
+    let state = state.to_str().unwrap();
+    let options = ["--prefix", "app/", "--reveal", "--state", state];
+    let print = ["sh", "-c", "printf '%s|%s' \"$greeting\" \"$password\""];
+    let all = "hello|hunter2-of-the-app";
+    // What is kept is written while the command runs.
+    let mut service = Service::start(&cluster, "service", SERVICE, &options[2..]);
+    let kept = cluster.folder().join("state/exec/cache/revealed");
+    let is_mark = |file: fs::DirEntry| file.path().extension().is_some_and(|end| end == "mark");
+    until("it is kept", || {
+        let files = fs::read_dir(&kept).into_iter().flatten().flatten();
+        files.into_iter().any(is_mark)
+    })
+    .await;
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), 42);
+    cluster.kill_all();
+    assert_eq!(exec(&cluster, &options, &print).await.success(), all);
+
+    let more = [&options[..], &["--prefix", "other/"]].concat();
+    let other = exec(&cluster, &more, &print).await;
+    other.fails(4, &["not started", "no server"]);
+    let closed = exec(&cluster, &["--prefix", "app/", "--state", state], &print).await;
+    assert!(
+        closed.code == Some(4) && closed.stdout.is_empty(),
+        "{closed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_process_of_a_container_leaves_no_zombies() {
     let first = ["--pid", "--fork", "--mount-proc"];
     let mut probe = tokio::process::Command::new("unshare");
