@@ -29,7 +29,7 @@ cd "$(dirname "$0")"
 mkdir running || echo "two at once" >> wrong
 trap 'sleep 0.1; rmdir running; exit 42' TERM
 for signal in INT HUP USR1 USR2 QUIT WINCH; do trap "echo $signal >> heard" $signal; done
-(while kill -0 $PPID 2>/dev/null; do sleep 0.2; done) &
+(trap 'echo >> asked; exit' TERM; while kill -0 $PPID 2>/dev/null; do sleep 0.2; done) &
 echo $! >> others
 echo "$$ $greeting" >> started
 while kill -0 $PPID 2>/dev/null; do sleep 0.02; done
@@ -354,6 +354,11 @@ async fn a_change_starts_it_anew_and_one_that_makes_no_difference_does_not() {
         !is_running(before) && !is_running(other),
         "what it started runs on"
     );
+    assert_eq!(
+        service.read("asked"),
+        "\n",
+        "it was killed before it was asked"
+    );
     assert_eq!(service.read("wrong"), "");
     listed(&client, "n1/service", applied(second)).await;
 
@@ -397,6 +402,9 @@ async fn a_command_that_is_not_started_anew_is_told_or_left_alone_and_the_fleet_
     for service in [&told, &left] {
         service.until_greeted(&["hello"]).await;
     }
+    let equal = greet(&client, "hello").await;
+    listed(&client, "n1/told", |entry| entry.report.revision >= equal).await;
+    assert_eq!(told.read("heard"), "", "nothing changed");
     let second = greet(&client, "hi").await;
     until("a signal", || told.read("heard") == "USR1\n").await;
     for (instance, word) in [
@@ -427,4 +435,74 @@ async fn a_command_that_is_not_started_anew_is_told_or_left_alone_and_the_fleet_
         service.signal(Signal::TERM);
         assert_eq!(service.code(), 42);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_every_server_down_it_starts_with_what_it_had_and_not_with_what_it_had_not() {
+    let (mut cluster, client) = one_node().await;
+    let shares = cluster.folder().join("shares");
+    escrow::prove(&cluster.context_file(), &shares)
+        .await
+        .unwrap();
+    greet(&client, "hello").await;
+    wait::until("a secret to be taken", LIMIT, || async {
+        let secrets = client.secrets();
+        let put = secrets.put("app/password", "hunter2-of-the-app".to_owned());
+        put.await.ok()
+    })
+    .await
+    .unwrap();
+    let state = cluster.folder().join("state");
+    let state = state.to_str().unwrap();
+    let options = ["--prefix", "app/", "--reveal", "--state", state];
+    let print = ["sh", "-c", "printf '%s|%s' \"$greeting\" \"$password\""];
+    let all = "hello|hunter2-of-the-app";
+    // What is kept is written while the command runs.
+    let mut service = Service::start(&cluster, "service", SERVICE, &options[2..]);
+    let kept = cluster.folder().join("state/exec/cache/revealed");
+    let is_mark = |file: fs::DirEntry| file.path().extension().is_some_and(|end| end == "mark");
+    until("it is kept", || {
+        let files = fs::read_dir(&kept).into_iter().flatten().flatten();
+        files.into_iter().any(is_mark)
+    })
+    .await;
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), 42);
+    cluster.kill_all();
+    assert_eq!(exec(&cluster, &options, &print).await.success(), all);
+
+    let more = [&options[..], &["--prefix", "other/"]].concat();
+    let other = exec(&cluster, &more, &print).await;
+    other.fails(4, &["not started", "no server"]);
+    let closed = exec(&cluster, &["--prefix", "app/", "--state", state], &print).await;
+    assert!(
+        closed.code == Some(4) && closed.stdout.is_empty(),
+        "{closed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_process_of_a_container_leaves_no_zombies() {
+    let first = ["--pid", "--fork", "--mount-proc"];
+    let mut probe = tokio::process::Command::new("unshare");
+    let may = probe.args(first).arg("true").output().await;
+    if !may.is_ok_and(|ran| ran.status.success()) {
+        eprintln!("skipped: no namespace of processes can be made here");
+        return;
+    }
+    let (cluster, client) = one_node().await;
+    greet(&client, "hello").await;
+    // Its parent ends before it does.
+    let script = "(sh -c 'echo $$ > \"$1\"; exec sleep 0.2' sh \"$1\" &); \
+                  for try in $(seq 200); do sleep 0.05; test -s \"$1\" || continue; \
+                  test -e /proc/$(cat \"$1\") || exit 7; done; exit 9";
+    let mut agent = tokio::process::Command::new("unshare");
+    agent
+        .args(first)
+        .arg(binaries::kvagent())
+        .args(["exec", "--prefix", "app/", "--context"])
+        .arg(cluster.context_file())
+        .args(["--", "sh", "-c", script, "sh"])
+        .arg(cluster.folder().join("orphan"));
+    assert_eq!(run(&mut agent).await.code, Some(7));
 }

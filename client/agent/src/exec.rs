@@ -1,13 +1,14 @@
 //! Running a command with what lies under prefixes in its environment.
 //!
 //! `environment` is what it finds there; `follow` sees when that changes; `child` is the command while it
-//! runs, and `signals` what is passed on to it; `keep` brings them together, and `report` tells the
-//! fleet.
+//! runs, `signals` are what is passed on to it, and `orphans` what it left behind; `keep` brings them
+//! together, and `report` tells the fleet.
 
 pub(crate) mod child;
 pub(crate) mod environment;
 pub(crate) mod follow;
 pub(crate) mod keep;
+pub(crate) mod orphans;
 pub(crate) mod report;
 pub(crate) mod signals;
 

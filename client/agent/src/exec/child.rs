@@ -10,7 +10,9 @@ use std::{
     process::ExitStatus,
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpgid,
+};
 use tokio::{
     process::{Child, Command},
     time::{Duration, Instant, sleep},
@@ -58,6 +60,11 @@ impl Running {
         })
     }
 
+    /// Its number, as long as that is its own.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.child.id().and(self.pid)
+    }
+
     /// Its end.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
@@ -67,8 +74,7 @@ impl Running {
     pub(crate) fn pass(&self, signal: Signal) {
         let is_told = signals::comes_from_a_terminal(signal)
             && terminal().is_some_and(|terminal| terminal.is_foreground);
-        // While it was not waited for, its number is nobody else's.
-        if let (Some(pid), Some(_), false) = (self.pid, self.child.id(), is_told) {
+        if let (Some(pid), false) = (self.pid(), is_told) {
             // It fails only if the process is gone.
             let _ = kill_process(pid, signal);
         }
@@ -99,10 +105,12 @@ impl Running {
     }
 
     fn has_others(&self) -> bool {
-        self.has_group
-            && self
-                .pid
-                .is_some_and(|group| test_kill_process_group(group).is_ok())
+        let Some(group) = self.pid.filter(|_| self.has_group) else {
+            return false;
+        };
+        // Those whose parents have ended are this process's own if it is the first of a container.
+        while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
+        test_kill_process_group(group).is_ok()
     }
 
     fn signal_group(&self, signal: Signal) {

@@ -18,6 +18,7 @@ use super::{
     child::{Running, code_of},
     environment::Environment,
     follow::Seen,
+    orphans::Orphans,
     signals::{Signals, asks_to_end},
 };
 use crate::failure::{Exit, Failure};
@@ -57,6 +58,7 @@ impl Keep {
         mut signals: Signals,
         has: watch::Sender<Has>,
     ) -> Result<u8, Failure> {
+        let mut orphans = Orphans::new();
         loop {
             let environment = Arc::clone(&seen.borrow_and_update().environment);
             let running = Running::start(&self.words, &environment)?;
@@ -69,7 +71,7 @@ impl Keep {
                 ending: None,
                 kill_at: None,
             };
-            match one.run(&mut seen, &mut signals, &has).await? {
+            match one.run(&mut seen, &mut signals, &mut orphans, &has).await? {
                 Some(code) => return Ok(code),
                 None => tracing::info!("the command is started anew"),
             }
@@ -103,11 +105,14 @@ impl One<'_> {
         mut self,
         seen: &mut watch::Receiver<Seen>,
         signals: &mut Signals,
+        orphans: &mut Orphans,
         has: &watch::Sender<Has>,
     ) -> Result<Option<u8>, Failure> {
         let status = loop {
+            let own = self.running.pid();
             tokio::select! {
                 status = self.running.wait() => break status,
+                () = orphans.reap(own) => {}
                 signal = signals.next() => self.pass(signal),
                 () = until(self.kill_at) => {
                     tracing::warn!("the command did not end when it was asked to, and is killed");

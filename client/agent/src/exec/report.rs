@@ -53,7 +53,7 @@ impl Teller {
         let mut report = if let Some(why) = &seen.problem {
             Report::rejected(subject, has.revision, 0, why)
         } else if newest.says_the_same(&has.environment) {
-            Report::applied(subject, has.revision.max(newest.revision()))
+            Report::applied(subject, has.revision)
         } else {
             let why = match self.on_change {
                 OnChange::Restart => "the command is being started anew",

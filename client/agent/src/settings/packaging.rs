@@ -64,6 +64,19 @@ fn the_unit_gives_the_agent_the_folders_that_it_uses_by_default() {
 }
 
 #[test]
+fn the_units_make_the_folders_that_are_named_beside_them() {
+    let socket = Settings::load(&folder().join("examples/socket.toml")).unwrap();
+    let runtime = Path::new("/run").join(of(&unit("kvagent.service"), "RuntimeDirectory"));
+    assert_eq!(socket.socket.unwrap().path.parent(), Some(&*runtime));
+    let example = unit("exec-example.service");
+    let arguments::Command::Exec(exec) = started_with(&example).command else {
+        panic!("it does not run a command");
+    };
+    let made = Path::new("/var/lib").join(of(&example, "StateDirectory"));
+    assert!(exec.state.unwrap().starts_with(made));
+}
+
+#[test]
 fn the_unit_waits_for_as_long_as_the_agent_may_take() {
     let agent = unit("kvagent.service");
     assert!(seconds(&agent, "TimeoutStartSec") > crate::systemd::LONGEST_START.as_secs());
