@@ -68,10 +68,7 @@ async fn set(client: &Client, number: u64) -> u64 {
     let all = Transaction::new()
         .then(put("shop/number", Value::Integer(number as i64)))
         .then(put("shop/greeting", greeting.as_str().into()))
-        .then(put(
-            "shop/limits",
-            Value::Json(format!("{limits:?}").into()),
-        ))
+        .then(put("shop/limits", Value::Json(format!("{limits:?}"))))
         .then(put("shop/checksum", checksum.as_str().into()));
     client.transact(all, "").await.unwrap().revision
 }
