@@ -466,6 +466,7 @@ async fn with_every_server_down_it_starts_with_what_it_had_and_not_with_what_it_
         files.into_iter().any(is_mark)
     })
     .await;
+    service.until_greeted(&["hello"]).await;
     service.signal(Signal::TERM);
     assert_eq!(service.code(), 42);
     cluster.kill_all();

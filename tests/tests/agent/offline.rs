@@ -306,6 +306,8 @@ async fn the_same_contents_are_not_older_although_less_is_known_of_their_revisio
     let before = fs::read(cache(&agent)).unwrap();
     let second = both(&client, 2).await;
     until_kept_anew(&agent, &before).await;
+    let mark = kept(&agent, "plain", "mark").remove(0);
+    let early = fs::read(&mark).unwrap();
     let elsewhere = put(&client, &[("elsewhere", "1")]).await;
     until("the second", || installed(&agent) == Some(2)).await;
     let recorded = |agent: &Agent, what: &str| {
@@ -320,6 +322,8 @@ async fn the_same_contents_are_not_older_although_less_is_known_of_their_revisio
     let serial = recorded(&agent, "serial");
     let found = {
         agent.kill();
+        // As if it had died before it noted that the same was still so.
+        fs::write(&mark, &early).unwrap();
         let found = look_at_cache(&cluster, &agent).await;
         found.mirror().revision()
     };
