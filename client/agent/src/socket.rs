@@ -75,6 +75,8 @@ struct Shared {
 pub(crate) struct Socket {
     tasks: JoinSet<()>,
     listener: Arc<Listener>,
+    /// Its mirrors are kept on the disk as long as it lives; an agent without sets has no other owner.
+    _sources: Arc<Sources>,
 }
 
 impl Socket {
@@ -111,7 +113,11 @@ impl Socket {
                 tracing::error!(%error, socket = %path.display(), "the socket is served no more");
             }
         });
-        Ok(Self { tasks, listener })
+        Ok(Self {
+            tasks,
+            listener,
+            _sources: Arc::clone(sources),
+        })
     }
 
     /// Takes the socket away.
