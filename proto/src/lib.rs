@@ -11,6 +11,10 @@
 //! Absent on purpose: behaviour. Nothing here reads a clock, a disk or the network.
 
 pub mod access;
+#[doc(hidden)]
+pub mod deadline;
+#[doc(hidden)]
+pub mod described;
 pub mod etcd;
 pub mod key;
 pub mod lease;

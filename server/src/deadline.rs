@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use tonic::{Status, metadata::MetadataMap};
 
+use holdfast_proto::deadline::timeout;
+
 use crate::status::Reason;
 
 /// When a caller stops waiting for a short call. The answer must leave before that, because an
@@ -30,25 +32,6 @@ pub(crate) async fn passed(deadline: Option<Instant>) {
 /// The deadline passed while waiting.
 pub(crate) fn too_late() -> Status {
     Reason::Deadline.status("the deadline passed while waiting; ask again with a longer one")
-}
-
-/// `TimeoutValue TimeoutUnit` of the gRPC protocol: up to eight digits and one of `HMSmun`.
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 /// Where the caller names none.

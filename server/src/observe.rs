@@ -2,9 +2,6 @@
 //! duration, and the doors that stay shut (wrong cluster, fenced node, a witness, a caller who has
 //! no right that the method could use).
 
-#[cfg(test)]
-pub(crate) mod described;
-
 use std::{
     pin::Pin,
     sync::{

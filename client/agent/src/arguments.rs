@@ -92,7 +92,7 @@ pub(crate) struct Exec {
 
     /// A folder for what it needs to start while every server is down, sealed; without it, it needs a
     /// server to start
-    #[arg(long, value_name = "DIR", env = "STATE_DIRECTORY")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 
     /// Open secrets; they are in the environment then, which all processes of this user can read

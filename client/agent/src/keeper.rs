@@ -101,7 +101,7 @@ impl Keeper {
                     if !changed {
                         return;
                     }
-                    wait::until_quiet(&mut feed, self.settings.settle.get()).await;
+                    feed.until_quiet(self.settings.settle.get()).await;
                 }
                 () = wait::until(Some(wait.inspection())) => {
                     wait.inspected();

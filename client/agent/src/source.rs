@@ -144,6 +144,6 @@ impl Source {
 }
 
 /// For the audit log.
-const REASON: &str = "files of this node";
+const REASON: &str = "the agent of this node has it for services";
 /// How long a server's word is waited for.
 const A_WORD: Duration = Duration::from_secs(2);

@@ -114,6 +114,12 @@ pub enum CacheError {
     /// There is no key to seal it with.
     #[error("this client has no private key to seal a cache with; give one with `cache_with_key`")]
     NoKey,
+    /// It would not be bound to any cluster.
+    #[error(
+        "this client does not know its cluster's name yet, and a cache belongs to one cluster; make the \
+         client of a context that names the cluster beside its `agent`"
+    )]
+    NoCluster,
     /// The system refused.
     #[error("the cache {path} could not be {action}: {source}")]
     Io {

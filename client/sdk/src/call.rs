@@ -123,7 +123,6 @@ impl Client {
                     }
                     let busy = other.map(|other| &other.node);
                     let is_hedge = other.is_some();
-                    let none_yet = (nodes.len() == 0).then_some(now + FIRST_PAUSE);
                     nodes
                         .pick(call.route, call.needs, busy)
                         .and_then(|node| {
@@ -143,7 +142,7 @@ impl Client {
                             }
                             (call.hedge && !is_hedge).then_some(now + hedge_after)
                         })
-                        .or(none_yet)
+                        .or_else(|| (nodes.len() == 0).then_some(now + FIRST_PAUSE))
                 };
             }
             let wake = launch_at.map_or(deadline, |at| at.min(deadline));

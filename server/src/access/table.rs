@@ -129,7 +129,7 @@ pub(crate) const METHODS: &[(&str, Required)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::described;
+    use holdfast_proto::described;
 
     /// Consensus traffic stands for itself: it is for nodes alone, and counted by consensus.
     const CONSENSUS: &str = "holdfast.peer.v1.Raft/";

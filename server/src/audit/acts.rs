@@ -242,7 +242,7 @@ const NOTED: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::described;
+    use holdfast_proto::described;
 
     /// What the services themselves record, with what they alone know.
     const BY_THEIR_SERVICE: &[&str] = &["holdfast.v1.Cluster/Join", "holdfast.v1.Secrets/Reveal"];

@@ -191,7 +191,7 @@ mod tests {
             .collect();
         listed.sort_unstable();
         assert_eq!(
-            crate::observe::described::methods(holdfast_proto::etcd::DESCRIPTORS),
+            holdfast_proto::described::methods(holdfast_proto::etcd::DESCRIPTORS),
             listed
         );
     }

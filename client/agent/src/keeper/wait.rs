@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::{set::Record, settings::SetSettings, values::Feed};
+use crate::{set::Record, settings::SetSettings};
 
 /// The times at which something is due.
 pub(super) struct Wait {
@@ -85,18 +85,6 @@ pub(super) async fn retry(has_problem: bool) {
     match has_problem {
         true => tokio::time::sleep(RETRY).await,
         false => std::future::pending().await,
-    }
-}
-
-/// Returns when nothing changed for so long, and after ten times that in any case.
-pub(super) async fn until_quiet(feed: &mut Feed, quiet: Duration) {
-    let latest = Instant::now() + quiet * 10;
-    loop {
-        let until = (Instant::now() + quiet).min(latest);
-        match tokio::time::timeout_at(until, feed.changed()).await {
-            Ok(true) if Instant::now() < latest => {}
-            _ => return,
-        }
     }
 }
 

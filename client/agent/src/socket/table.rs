@@ -151,14 +151,12 @@ const NOT_SERVED: &[&str] = &["holdfast.v1.Cluster/Join"];
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
-
     use super::*;
 
     #[test]
     fn every_method_of_the_interface_has_its_row_or_is_refused_on_purpose() {
-        let mut named = described();
-        named.sort();
+        let mut named = holdfast_proto::described::methods(holdfast_proto::DESCRIPTORS);
+        named.retain(|method| method.starts_with("holdfast.v1."));
         let mut listed: Vec<String> = METHODS.iter().map(|row| row.method.to_owned()).collect();
         listed.extend(NOT_SERVED.iter().map(|&method| method.to_owned()));
         listed.sort();
@@ -184,54 +182,5 @@ mod tests {
                 "holdfast.v1.Fleet/Administrators",
             ]
         );
-    }
-
-    /// As `package.Service/Method`.
-    fn described() -> Vec<String> {
-        let files = FileNames::decode(holdfast_proto::DESCRIPTORS)
-            .unwrap()
-            .files;
-        let mut named = Vec::new();
-        for file in files
-            .into_iter()
-            .filter(|file| file.package == "holdfast.v1")
-        {
-            for service in file.services {
-                let full = |method: MethodName| {
-                    format!("{}.{}/{}", file.package, service.name, method.name)
-                };
-                named.extend(service.methods.into_iter().map(full));
-            }
-        }
-        named
-    }
-
-    // Just enough of google.protobuf.FileDescriptorSet.
-    #[derive(prost::Message)]
-    struct FileNames {
-        #[prost(message, repeated, tag = "1")]
-        files: Vec<FileName>,
-    }
-
-    #[derive(prost::Message)]
-    struct FileName {
-        #[prost(string, tag = "2")]
-        package: String,
-        #[prost(message, repeated, tag = "6")]
-        services: Vec<ServiceName>,
-    }
-
-    #[derive(prost::Message)]
-    struct ServiceName {
-        #[prost(string, tag = "1")]
-        name: String,
-        #[prost(message, repeated, tag = "2")]
-        methods: Vec<MethodName>,
-    }
-
-    #[derive(prost::Message)]
-    struct MethodName {
-        #[prost(string, tag = "1")]
-        name: String,
     }
 }

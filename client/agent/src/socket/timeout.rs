@@ -2,32 +2,16 @@
 
 use std::time::Duration;
 
+use holdfast_proto::deadline;
 use tonic::metadata::MetadataMap;
 
 /// How long an answer may take, so that it arrives before the caller hangs up: what it says of a write
 /// is worth more than a cut connection.
 pub(super) fn of(metadata: &MetadataMap, otherwise: Duration) -> Duration {
-    let timeout = named(metadata).unwrap_or(otherwise).min(LONGEST);
+    let timeout = deadline::timeout(metadata)
+        .unwrap_or(otherwise)
+        .min(LONGEST);
     timeout - (timeout / 4).min(WAY_BACK)
-}
-
-/// `TimeoutValue TimeoutUnit` of the gRPC protocol: up to eight digits and one of `HMSmun`.
-fn named(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 /// As the SDK: a session that was quiet for longer may be forgotten by the store.

@@ -23,6 +23,9 @@ impl CachePlace {
                 .cache_key()
                 .and_then(|key| SymmetricKey::from_slice(key.expose())),
         };
+        if client.cluster_name().is_empty() {
+            return Err(CacheError::NoCluster);
+        }
         let until = Instant::now() + LET_GO;
         loop {
             let key = key().ok_or(CacheError::NoKey)?;

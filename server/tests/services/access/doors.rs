@@ -1,8 +1,9 @@
 //! Every method of every front, for who has no rights: not one is forgotten.
 
+use holdfast_proto::described::methods;
 use tonic::Code;
 
-use super::{Papers, call, described::methods};
+use super::{Papers, call};
 use crate::nodes::{Nodes, reason};
 
 /// For whoever has a certificate, and for whoever has none.

@@ -1,7 +1,5 @@
 //! Access: what somebody may do at each door of a node, and how a change of that takes effect.
 
-#[path = "../../../src/observe/described.rs"]
-mod described;
 mod doors;
 mod etcd;
 mod keys;

@@ -3,8 +3,9 @@
 use prost::Message as _;
 
 /// As `package.Service/Method`, sorted.
-pub(crate) fn methods(descriptors: &[u8]) -> Vec<String> {
-    let files = FileNames::decode(descriptors).unwrap().files;
+pub fn methods(descriptors: &[u8]) -> Vec<String> {
+    let set = FileNames::decode(descriptors);
+    let files = set.expect("a set that the build made").files;
     let mut named = Vec::new();
     for file in files {
         for service in file.services {
