@@ -29,7 +29,7 @@ use crate::{
     session::Session,
     token::{Token, TokenDigest},
     wire::{
-        command::{anchor_to_wire, parse_anchor, parse_grant, parse_identity},
+        field::{anchor_to_wire, parse_anchor, parse_grant, parse_identity},
         fleet::parse_entry,
     },
 };

@@ -4,22 +4,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_proto::{
-    LeaseId, NodeId, NodeName, RequestId, Revision, Timestamp, limits,
+    NodeId, NodeName, RequestId, Revision, Timestamp, limits,
     log::v1::{self as wire, command::Body as Wire},
     v1,
 };
 
 use crate::{
-    access::{GrantChange, PolicyError, check_identity},
-    audit::AnchorHash,
+    access::GrantChange,
     authority::{AuthorityBegin, AuthorityTaken, AuthorityWanted},
     command::{Body, Command, CommandError, Delete, Expected, Founding, Put, most, parse_key},
     keyring::row as keyring,
-    lease::Expiry,
     member::Role,
     retention::Retention,
-    token::TokenDigest,
-    wire::fleet,
+    wire::{
+        field::{
+            anchor_to_wire, parse_address, parse_anchor, parse_certificate, parse_digest,
+            parse_expiries, parse_identity, parse_lease, parse_public_key, parse_role, parse_roles,
+        },
+        fleet,
+    },
 };
 
 impl TryFrom<wire::Command> for Command {
@@ -225,116 +228,6 @@ fn parse_founding(wire: wire::ClusterInit) -> Result<Founding, CommandError> {
     })
 }
 
-fn parse_expiries(leases: Vec<u64>, granted_at_ms: &[u64]) -> Result<Vec<Expiry>, CommandError> {
-    if !granted_at_ms.is_empty() && granted_at_ms.len() != leases.len() {
-        return Err(CommandError::Invalid(
-            "not every lease that ends says when it was granted",
-        ));
-    }
-    let mut granted = granted_at_ms.iter().copied().map(Timestamp::from_millis);
-    let expiry = |lease| {
-        Ok(Expiry {
-            lease: parse_lease(lease)?,
-            granted_at: granted.next(),
-        })
-    };
-    leases.into_iter().map(expiry).collect()
-}
-
-fn parse_lease(number: u64) -> Result<LeaseId, CommandError> {
-    LeaseId::new(number).ok_or(CommandError::Missing("the lease is not set"))
-}
-
-fn parse_digest(bytes: &[u8]) -> Result<TokenDigest, CommandError> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| CommandError::Invalid("a token's digest has 32 bytes"))?;
-    Ok(TokenDigest::from_bytes(bytes))
-}
-
-pub(crate) fn parse_identity(identity: String) -> Result<Arc<str>, CommandError> {
-    check_identity(&identity)?;
-    Ok(identity.into())
-}
-
-/// A grant, from an archive.
-pub(crate) fn parse_grant(
-    grant: v1::AccessGrant,
-) -> Result<(Arc<str>, Vec<Arc<str>>), CommandError> {
-    Ok((parse_identity(grant.identity)?, parse_roles(grant.roles)?))
-}
-
-fn parse_roles(roles: Vec<String>) -> Result<Vec<Arc<str>>, CommandError> {
-    if roles.len() > limits::GRANT_ROLES {
-        return Err(PolicyError::TooManyRoles.into());
-    }
-    Ok(roles.into_iter().map(Into::into).collect())
-}
-
-/// An anchor without its time, from a command or from an archive.
-pub(crate) fn parse_anchor(
-    wire: &wire::AuditAnchor,
-) -> Result<(NodeId, u64, AnchorHash), CommandError> {
-    let hash = wire.hash[..]
-        .try_into()
-        .map_err(|_| CommandError::Invalid("the hash of an audit log has 32 bytes"))?;
-    if wire.member == 0 || wire.sequence == 0 {
-        return Err(CommandError::Missing(
-            "the anchor of an audit log names no member or no record",
-        ));
-    }
-    Ok((
-        NodeId(wire.member),
-        wire.sequence,
-        AnchorHash::from_bytes(hash),
-    ))
-}
-
-/// `None`: not set.
-fn parse_role(number: i32) -> Result<Option<Role>, CommandError> {
-    match v1::Role::try_from(number) {
-        Ok(role) => Ok(Role::from_wire(role)),
-        Err(_) => Err(CommandError::Missing("the role is not known here")),
-    }
-}
-
-fn parse_address(address: String) -> Result<Arc<str>, CommandError> {
-    most(
-        "the address",
-        "address bytes",
-        address.len(),
-        limits::ADDRESS_BYTES,
-    )?;
-    if address.is_empty() {
-        return Err(CommandError::Missing("the address is not set"));
-    }
-    Ok(address.into())
-}
-
-/// A certificate's DER, which a command never brings without.
-fn parse_certificate(bytes: &Bytes) -> Result<Bytes, CommandError> {
-    most(
-        "the certificate",
-        "certificate bytes",
-        bytes.len(),
-        limits::CERTIFICATE_BYTES,
-    )?;
-    if bytes.is_empty() {
-        return Err(CommandError::Missing("the certificate is not set"));
-    }
-    Ok(Bytes::copy_from_slice(bytes))
-}
-
-fn parse_public_key(bytes: &Bytes) -> Result<Bytes, CommandError> {
-    most(
-        "the public key",
-        "public key bytes",
-        bytes.len(),
-        limits::PUBLIC_KEY_BYTES,
-    )?;
-    Ok(Bytes::copy_from_slice(bytes))
-}
-
 impl From<Command> for wire::Command {
     fn from(command: Command) -> Self {
         Self {
@@ -485,18 +378,5 @@ fn body_to_wire(body: Body) -> Wire {
         Body::FleetReports(reports) => Wire::FleetReports(fleet::reports_to_wire(reports)),
         Body::FleetForget(keys) => Wire::FleetForget(fleet::keys_to_wire(keys)),
         Body::Tick => Wire::Tick(wire::Tick {}),
-    }
-}
-
-/// As [`parse_anchor`] takes it.
-pub(crate) fn anchor_to_wire(
-    member: NodeId,
-    sequence: u64,
-    hash: &AnchorHash,
-) -> wire::AuditAnchor {
-    wire::AuditAnchor {
-        member: member.0,
-        sequence,
-        hash: Bytes::copy_from_slice(hash.as_bytes()),
     }
 }
