@@ -69,10 +69,21 @@ impl Session {
 
     /// What the command works with.
     fn context(&self) -> Result<Context, Failure> {
-        match self.agent() {
-            Some(socket) if self.common.context.is_none() => Ok(Context::through_agent("", socket)),
-            _ => Ok(Context::load(self.context_file()?)?),
+        let context = match self.agent() {
+            Some(socket) if self.common.context.is_none() => Context::through_agent("", socket),
+            _ => Context::load(self.context_file()?)?,
+        };
+        // The client would wait for it, as a service should; whoever mistyped it need not.
+        if let Some(socket) = &context.agent
+            && let Err(error) = socket.metadata()
+        {
+            return Err(Failure::unreachable(format!(
+                "there is no agent at {}: {error}; check that kvagent runs here and that its settings \
+                 have this [socket]",
+                socket.display()
+            )));
         }
+        Ok(context)
     }
 
     /// The agent to go through; a context that is named goes before one that is in the environment.

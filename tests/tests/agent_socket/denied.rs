@@ -3,7 +3,7 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use holdfast_client::{Client, ConnectError, Context, ReadError};
-use holdfast_tests::harness::Agent;
+use holdfast_tests::harness::{Agent, binaries, program};
 use rustix::process::Signal;
 
 use crate::{LIMIT, agent, allow, cluster_of, kvctl, own_uid, service, socket, start};
@@ -84,5 +84,19 @@ async fn an_agent_that_is_not_there_is_named_by_its_socket() {
     assert!(
         error.contains("/nowhere/agent.sock") && error.contains("is kvagent running"),
         "{error}"
+    );
+}
+
+/// However long it may take: who mistyped the path is told at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kvctl_does_not_wait_for_a_socket_that_is_not_there() {
+    let mut command = tokio::process::Command::new(binaries::kvctl());
+    command
+        .args(["get", "web/a", "--timeout", "1h"])
+        .args(["--agent", "/nowhere/agent.sock"]);
+    let ran = program::run(&mut command).await;
+    ran.fails(
+        4,
+        &["no agent at /nowhere/agent.sock", "check that kvagent"],
     );
 }
