@@ -187,6 +187,11 @@ impl Watch {
         }
     }
 
+    /// Whether the newest item is the agent's own word: no server was there for it to ask.
+    pub fn is_offline(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// What an agent said of the newest item's origin and age, where no server was there to ask.
     pub(crate) fn told(&self) -> Option<Told> {
         self.told

@@ -54,7 +54,10 @@ impl Watch {
             tokio::select! {
                 item = watch.next() => match item {
                     Ok(item) => {
-                        view.news = Instant::now();
+                        // An agent tells of itself while the servers are silent.
+                        if !watch.is_offline() {
+                            view.news = Instant::now();
+                        }
                         self.take_in(&mut view, item)?;
                     }
                     Err(error) => {
