@@ -1,4 +1,4 @@
-//! Whose a file is: names of users and groups as numbers.
+//! Whom something is for: names of users and groups as numbers.
 
 use nix::unistd::{Group, User};
 
@@ -16,7 +16,7 @@ impl Owner {
             None => rustix::process::geteuid().as_raw(),
             Some(name) => number_or(name, |name| Some(User::from_name(name).ok()??.uid.as_raw()))
                 .ok_or(
-                "belongs to a user that this system does not have; make it, or name another one",
+                "is meant for a user that this system does not have; make it, or name another one",
             )?,
         };
         let gid = match group {
@@ -25,7 +25,7 @@ impl Owner {
                 Some(Group::from_name(name).ok()??.gid.as_raw())
             })
             .ok_or(
-                "belongs to a group that this system does not have; make it, or name another one",
+                "is meant for a group that this system does not have; make it, or name another one",
             )?,
         };
         Ok(Self { uid, gid })
