@@ -100,7 +100,10 @@ async fn health_readiness_and_metrics_tell_how_the_sets_are() {
     page(
         &listen,
         "/metrics",
-        &["holdfast_agent_sets{state=\"good\"} 1"],
+        &[
+            "holdfast_agent_sets{state=\"good\"} 1",
+            "holdfast_agent_prefixes{kept=\"true\"} 1",
+        ],
     )
     .await;
 

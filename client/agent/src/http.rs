@@ -16,7 +16,7 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use self::metrics::Metrics;
-use crate::{failure::Failure, health::Health, settings::HttpSettings};
+use crate::{failure::Failure, health::Health, settings::HttpSettings, source::Sources};
 
 /// A running HTTP port. Dropping it stops it.
 pub(crate) struct HttpServer {
@@ -33,7 +33,11 @@ pub(crate) struct HttpError {
 
 impl HttpServer {
     /// Serves until it is dropped.
-    pub(crate) async fn start(settings: &HttpSettings, health: Health) -> Result<Self, HttpError> {
+    pub(crate) async fn start(
+        settings: &HttpSettings,
+        health: Health,
+        sources: Arc<Sources>,
+    ) -> Result<Self, HttpError> {
         let failed = |source| HttpError {
             address: settings.listen.clone(),
             source,
@@ -41,7 +45,7 @@ impl HttpServer {
         let listener = TcpListener::bind(&settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
-        let router = router(health);
+        let router = router(health, sources);
         tokio::spawn(async move {
             let serving = axum::serve(listener, router).with_graceful_shutdown(async {
                 // Whether it is sent or dropped.
@@ -65,19 +69,20 @@ impl From<HttpError> for Failure {
 #[derive(Clone)]
 struct Shared {
     health: Health,
+    sources: Arc<Sources>,
     metrics: Arc<Metrics>,
 }
 
-fn router(health: Health) -> Router {
+fn router(health: Health, sources: Arc<Sources>) -> Router {
     let metrics = Arc::new(Metrics::new(health.clone()));
     Router::new()
         .route(
             "/metrics",
             get(async |State(shared): State<Shared>| {
-                (
-                    [("content-type", "text/plain; version=0.0.4")],
-                    shared.metrics.render(&shared.health),
-                )
+                let text = shared
+                    .metrics
+                    .render(&shared.health, shared.sources.followed());
+                ([("content-type", "text/plain; version=0.0.4")], text)
             }),
         )
         .route("/healthz", get(async || "ok\n"))
@@ -85,7 +90,11 @@ fn router(health: Health) -> Router {
             "/readyz",
             get(async |State(shared): State<Shared>| verdict(&shared.health.not_ready())),
         )
-        .with_state(Shared { health, metrics })
+        .with_state(Shared {
+            health,
+            sources,
+            metrics,
+        })
 }
 
 fn verdict(not_ready: &[String]) -> (StatusCode, String) {

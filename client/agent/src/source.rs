@@ -16,7 +16,8 @@ use holdfast_client::{
     Client, KeptMirror, KeptMirrorError, Mirror, MirrorOptions, MirrorReveal, ReadError,
     StartPolicy,
 };
-use tokio::sync::{Mutex, OnceCell};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 /// The mirrors of this agent.
 pub(crate) struct Sources {
@@ -32,6 +33,15 @@ struct Wanted {
     prefix: String,
     /// Whether it opens secrets.
     reveals: bool,
+}
+
+/// How many mirrors there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Followed {
+    /// This node's disk has what they have: the agent can start with that.
+    pub(crate) kept: usize,
+    /// It has not, or cannot be written.
+    pub(crate) unkept: usize,
 }
 
 /// A mirror, and who keeps it.
@@ -67,9 +77,35 @@ impl Sources {
             prefix: prefix.to_owned(),
             reveals,
         };
-        let cell = Arc::clone(self.mirrors.lock().await.entry(wanted.clone()).or_default());
+        let cell = Arc::clone(self.mirrors.lock().entry(wanted.clone()).or_default());
         let source = cell.get_or_try_init(|| self.open(&wanted)).await?;
         Ok(source.mirror().clone())
+    }
+
+    /// Waits until what there is of every mirror is on the disk, or cannot be written there.
+    pub(crate) async fn until_kept(&self) {
+        for cell in self.cells() {
+            if let Some(Source::Kept(kept)) = cell.get() {
+                kept.until_kept().await;
+            }
+        }
+    }
+
+    /// How many there are now.
+    pub(crate) fn followed(&self) -> Followed {
+        let mut followed = Followed::default();
+        for cell in self.cells() {
+            match cell.get() {
+                Some(Source::Kept(kept)) if kept.is_kept() => followed.kept += 1,
+                Some(_) => followed.unkept += 1,
+                None => {}
+            }
+        }
+        followed
+    }
+
+    fn cells(&self) -> Vec<Arc<OnceCell<Source>>> {
+        self.mirrors.lock().values().cloned().collect()
     }
 
     async fn open(&self, wanted: &Wanted) -> Result<Source, ReadError> {

@@ -171,7 +171,7 @@ struct Loaded<T> {
 struct Live {
     mirror: Mirror,
     _tasks: Tasks,
-    cache: Arc<Mutex<CacheStatus>>,
+    cache: Arc<watch::Sender<CacheStatus>>,
     reporter: Option<Reporter>,
 }
 
@@ -216,7 +216,7 @@ impl<T> Config<T> {
         let loaded = self.shared.loaded.load();
         let revision = loaded.revision;
         let rejected = self.shared.rejected.lock().clone();
-        let kept = self.live.as_ref().map(|live| live.cache.lock().clone());
+        let kept = self.live.as_ref().map(|live| live.cache.borrow().clone());
         let kept = kept.unwrap_or_default();
         let mirror = self.live.as_ref().map(|live| &live.mirror);
         let reporter = self.live.as_ref().and_then(|live| live.reporter.as_ref());

@@ -6,7 +6,6 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
@@ -57,7 +56,9 @@ pub enum KeptMirrorError {
 
 struct Keeping {
     _tasks: Tasks,
-    status: Arc<Mutex<CacheStatus>>,
+    status: Arc<watch::Sender<CacheStatus>>,
+    /// It began with what was kept.
+    is_kept: bool,
 }
 
 impl Client {
@@ -123,7 +124,7 @@ impl KeptMirrorBuilder {
         let cache = place.open(&client, &prefix).await;
         let cache = Arc::new(cache.map_err(KeptMirrorError::Cache)?);
         let saved = cache.recall(&client).await;
-        let status = Arc::new(Mutex::new(CacheStatus {
+        let status = Arc::new(watch::Sender::new(CacheStatus {
             refused: match &saved {
                 Ok(_) | Err(CacheError::Missing) => None,
                 Err(refused) => Some(refused.to_string()),
@@ -154,6 +155,7 @@ impl KeptMirrorBuilder {
         let keeping = Arc::new(Keeping {
             _tasks: tasks,
             status,
+            is_kept,
         });
         Ok(KeptMirror { mirror, keeping })
     }
@@ -168,7 +170,25 @@ impl KeptMirror {
 
     /// How it is with what is on the disk.
     pub fn cache_status(&self) -> CacheStatus {
-        self.keeping.status.lock().clone()
+        self.keeping.status.borrow().clone()
+    }
+
+    /// Whether what it began with, or something newer, is on the disk, and nothing keeps it from being
+    /// replaced there.
+    pub fn is_kept(&self) -> bool {
+        let status = self.keeping.status.borrow();
+        (self.keeping.is_kept || status.revision > 0) && status.problem.is_none()
+    }
+
+    /// Waits until what it began with, or something newer, is on the disk: for who ends soon after the start.
+    /// Returns as well when something keeps it from being written, see [`CacheStatus::problem`].
+    pub async fn until_kept(&self) {
+        let mut status = self.keeping.status.subscribe();
+        let is_kept = |status: &CacheStatus| status.revision > 0 || status.problem.is_some();
+        if !self.keeping.is_kept {
+            // Only what writes it being dropped ends this early, and this holds it.
+            let _ = status.wait_for(is_kept).await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `kvagent exec`: runs a command with what lies under prefixes in its environment.
 
-use std::{ffi::OsStr, path::Path, process::ExitCode, sync::Arc};
+use std::{ffi::OsStr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use holdfast_client::{Place, ReadError};
 use tokio::sync::watch;
@@ -63,6 +63,8 @@ pub(crate) async fn run(exec: Exec) -> Result<ExitCode, Failure> {
         grace: exec.grace.get(),
     };
     let ended = keep.run(seen, signals, has).await;
+    // A command may be done before it is written down what the next one starts with, with no server up.
+    let _ = tokio::time::timeout(TO_KEEP, sources.until_kept()).await;
     following.abort();
     telling.abort();
     ended.map(ExitCode::from)
@@ -121,3 +123,6 @@ fn instance(exec: &Exec, place: &Place) -> String {
         )
     })
 }
+
+/// How much longer than its command this runs at most, to keep what the command had.
+const TO_KEEP: Duration = Duration::from_secs(2);

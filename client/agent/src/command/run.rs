@@ -20,7 +20,10 @@ pub(crate) async fn run(run: &Run) -> Result<ExitCode, Failure> {
         None => None,
     };
     let _serving = match &settings.http {
-        Some(http) => Some(HttpServer::start(http, agent.health(&sets)).await?),
+        Some(http) => {
+            let sources = Arc::clone(&agent.supervisor.sources);
+            Some(HttpServer::start(http, agent.health(&sets), sources).await?)
+        }
         None => None,
     };
     agent.keep_until_told(sets).await;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::{
     health::{Health, State},
+    source::Followed,
     status::{HookStatus, SetStatus},
 };
 
@@ -53,7 +54,7 @@ impl Metrics {
     }
 
     /// All of them, as Prometheus reads them.
-    pub(crate) fn render(&self, health: &Health) -> String {
+    pub(crate) fn render(&self, health: &Health, followed: Followed) -> String {
         metrics::with_local_recorder(&self.recorder, || {
             let sets = health.sets();
             for state in State::ALL {
@@ -63,6 +64,9 @@ impl Metrics {
             }
             for (name, status) in &sets {
                 self.tell(name, status);
+            }
+            for (is_kept, count) in [("true", followed.kept), ("false", followed.unkept)] {
+                gauge!("holdfast_agent_prefixes", "kept" => is_kept).set(count as f64);
             }
         });
         self.handle.render()
@@ -116,6 +120,10 @@ impl Failures {
 fn describe(recorder: &PrometheusRecorder) {
     metrics::with_local_recorder(recorder, || {
         metrics::describe_gauge!("holdfast_agent_sets", "sets of files, by how they are");
+        metrics::describe_gauge!(
+            "holdfast_agent_prefixes",
+            "prefixes that are followed, by whether this node's disk has what to start with offline"
+        );
         metrics::describe_gauge!(
             "holdfast_agent_set_revision",
             "the revision that is installed; 0: none"
@@ -206,9 +214,11 @@ mod tests {
         statuses.say("web", web);
         let names = vec!["web".to_owned(), "tls".to_owned()];
         let health = Health::new(names, statuses.subscribe());
-        let text = Metrics::new(health.clone()).render(&health);
+        let text = Metrics::new(health.clone()).render(&health, Followed { kept: 2, unkept: 1 });
         for line in [
             "holdfast_agent_sets{state=\"missing\"} 2",
+            "holdfast_agent_prefixes{kept=\"true\"} 2",
+            "holdfast_agent_prefixes{kept=\"false\"} 1",
             "holdfast_agent_set_revision{set=\"web\"} 7",
             "holdfast_agent_set_offered_revision{set=\"web\"} 9",
             "holdfast_agent_set_has_problem{set=\"web\"} 1",

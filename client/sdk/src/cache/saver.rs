@@ -5,7 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use parking_lot::Mutex;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::{Cache, CacheError, Saved};
@@ -53,7 +52,7 @@ pub(crate) struct Saver {
     pub(crate) jobs: watch::Receiver<Option<Job>>,
     /// Of the newest file.
     pub(crate) serial: u64,
-    pub(crate) status: Arc<Mutex<CacheStatus>>,
+    pub(crate) status: Arc<watch::Sender<CacheStatus>>,
     /// Whose emergency overrides count.
     pub(crate) administrators: watch::Receiver<Option<Arc<[String]>>>,
 }
@@ -91,11 +90,14 @@ impl Saver {
             };
             is_due &= done.is_err();
             let problem = done.err().map(|error| error.to_string());
-            let mut status = self.status.lock();
-            if let Some(problem) = problem.as_ref().filter(|_| status.problem != problem) {
-                tracing::warn!(problem, "what was taken is not kept on disk");
-            }
-            status.problem = problem;
+            self.status.send_if_modified(|status| {
+                let is_new = status.problem != problem;
+                if let Some(problem) = problem.as_ref().filter(|_| is_new) {
+                    tracing::warn!(problem, "what was taken is not kept on disk");
+                }
+                status.problem = problem;
+                is_new
+            });
         }
     }
 
@@ -131,9 +133,10 @@ impl Saver {
             revision,
             confirmed_at,
         });
-        let mut status = self.status.lock();
-        status.revision = revision;
-        status.refused = None;
+        self.status.send_modify(|status| {
+            status.revision = revision;
+            status.refused = None;
+        });
         Ok(())
     }
 

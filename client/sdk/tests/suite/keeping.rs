@@ -7,8 +7,8 @@ use std::{
 };
 
 use holdfast_client::{
-    Client, KeptMirror, KeptMirrorBuilder, KeptMirrorError, Mirror, Origin, ReadError, Secret,
-    StartPolicy, Value,
+    CacheError, Client, KeptMirror, KeptMirrorBuilder, KeptMirrorError, Mirror, Origin, ReadError,
+    Secret, StartPolicy, Value,
 };
 
 use crate::{
@@ -323,6 +323,34 @@ async fn two_of_one_prefix_do_not_share_a_file() {
     let none = client.kept_mirror("shop/", folder.path()).open().await;
     let none = none.unwrap_err().to_string();
     assert!(none.contains("no private key"), "{none}");
+}
+
+/// What is kept belongs to one cluster: bound to none, another's would be taken for it.
+#[tokio::test]
+async fn a_client_that_does_not_know_its_cluster_keeps_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::agent(folder.path().join("agent.sock")).unwrap();
+    let refused = open(&client, folder.path()).await.unwrap_err();
+    let is_nameless = matches!(refused, KeptMirrorError::Cache(CacheError::NoCluster));
+    assert!(is_nameless, "{refused}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn who_ends_soon_after_the_start_can_wait_until_it_is_kept() {
+    let mut cluster = Cluster::start(1);
+    let client = cluster.client(|_| {});
+    let folder = tempfile::tempdir().unwrap();
+    client.put("shop/name", "one").await.unwrap();
+    let kept = open(&client, folder.path()).await.unwrap();
+    kept.until_kept().await;
+    assert!(kept.cache_status().revision > 0, "{kept:?}");
+    drop(kept);
+    kill(&mut cluster);
+    let kept = open(&client, folder.path()).await.unwrap();
+    assert_eq!(text(kept.mirror(), "shop/name").unwrap(), "one");
+    // There is nothing to wait for.
+    kept.until_kept().await;
 }
 
 /// A node that is cut off has an older state than what was kept: it is not gone back to.
