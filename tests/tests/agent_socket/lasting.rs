@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_client::{KeyRange, Value, WatchItem, WatchOptions};
+use holdfast_client::{
+    Client, Entry, Key, KeyRange, Operation, Revision, Transaction, Value, Watch, WatchItem,
+    WatchOptions,
+};
 
 use crate::{LIMIT, agent, allow, cluster_of, service, start};
 
@@ -69,4 +72,79 @@ async fn writes_through_the_agent_are_applied_once_while_the_leader_dies() {
         let found = service.get("web/n").await.unwrap().unwrap();
         assert_eq!(found.entry.version, version);
     }
+}
+
+async fn put(client: &Client, key: &str, value: Value) -> Revision {
+    client.put(key, value).await.unwrap().revision
+}
+
+async fn next(watch: &mut Watch) -> WatchItem {
+    let item = tokio::time::timeout(LIMIT, watch.next());
+    item.await.unwrap().unwrap()
+}
+
+/// What changes next: the revision up to where that is all, and the new entries.
+async fn next_changes(watch: &mut Watch) -> (u64, Vec<Entry>) {
+    loop {
+        match next(watch).await {
+            WatchItem::Events { revision, events } => {
+                let entries = events.into_iter().map(|event| event.entry);
+                return (revision, entries.collect());
+            }
+            WatchItem::Progress { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn keys(entries: &[Entry]) -> Vec<String> {
+    let keys = entries.iter().map(|entry| entry.key.to_string());
+    keys.collect()
+}
+
+/// The agent tells it as a server does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_what_was_compacted_begins_with_how_the_range_is() {
+    let (cluster, operator) = cluster_of(1).await;
+    let agent = agent(&cluster, "agent", &[allow("prefixes = [\"web/\"]")]).await;
+    let first = put(&operator, "web/a", Value::Integer(1)).await;
+    put(&operator, "web/a", Value::Integer(2)).await;
+    let newest = put(&operator, "web/b", Value::Integer(3)).await;
+    operator.compact(newest).await.unwrap();
+    let options = WatchOptions {
+        from: Some(first),
+        ..WatchOptions::default()
+    };
+    for client in [&operator, &service(&agent)] {
+        let mut watch = client.watch(KeyRange::prefix("web/"), options.clone());
+        let item = next(&mut watch).await;
+        let WatchItem::Reset { revision, entries } = item else {
+            panic!("{item:?}");
+        };
+        assert!(revision >= newest.get(), "{revision}");
+        assert_eq!(keys(&entries), ["web/a", "web/b"]);
+        let after = put(&operator, "web/a", Value::Integer(4)).await;
+        let (_, entries) = next_changes(&mut watch).await;
+        assert_eq!(entries[0].modified, after);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_larger_than_one_message_comes_whole() {
+    let (cluster, operator) = cluster_of(1).await;
+    let agent = agent(&cluster, "agent", &[allow("prefixes = [\"web/\"]")]).await;
+    let mut watch = service(&agent).watch(KeyRange::prefix("web/"), WatchOptions::default());
+    watch.established().await.unwrap();
+    let names = ["web/a", "web/b", "web/c", "web/d"];
+    let large = names.map(|name| {
+        let value = Value::Text("x".repeat(900 * 1024));
+        Operation::put(&Key::try_from(name).unwrap(), value)
+    });
+    let large = large
+        .into_iter()
+        .fold(Transaction::new(), Transaction::then);
+    let written = operator.transact(large, "").await.unwrap().revision;
+    let (revision, entries) = next_changes(&mut watch).await;
+    assert_eq!(keys(&entries), names);
+    assert_eq!(revision, written);
 }
