@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p holdfast-tests --bin bench -- all`
 
+mod agent;
 mod config;
 mod elections;
 mod failover;
@@ -57,6 +58,8 @@ enum Bench {
     Mirror,
     /// A typed configuration: a load, a change, a start without servers.
     Config,
+    /// Resident memory of the sidecar.
+    Agent,
     /// Resident memory, idle and with 100,000 keys.
     Memory,
     /// Time until a node serves again.
@@ -111,6 +114,9 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<(
     }
     if wants(Bench::Config) {
         config::measure(report, arguments.rounds * 10).await?;
+    }
+    if wants(Bench::Agent) {
+        agent::measure(report).await?;
     }
     if wants(Bench::Memory) || wants(Bench::Restart) {
         memory::measure(report, wants(Bench::Restart)).await?;
