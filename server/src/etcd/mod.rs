@@ -29,6 +29,7 @@
 //! | equal rows of a sorted range | by key | etcd's sort leaves their order open |
 //! | `keys_only` | keeps each key's lease, as etcd before 3.7 does | it costs nothing here |
 //! | a put and a deletion of every key from one on, in one transaction | refused as duplicate key if they meet; etcd lets it pass | it would have no single outcome |
+//! | a key that one transaction puts and deletes, where etcd lets that pass | makes a revision without an event; etcd sends both | a transaction is one change |
 //! | events of several revisions | may come in one response; never in part without `fragment` | a watcher is a place in the history, without a queue |
 //! | events of one revision | by key; etcd's by operation | a transaction is one change, whatever the order of its parts |
 //! | a running watch through a compaction | goes on as long as memory holds its place | nothing that it was promised need be lost |

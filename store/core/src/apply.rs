@@ -308,7 +308,7 @@ fn end_leases(state: &mut State, stamp: &Stamp, ids: &[LeaseId], work: &mut Work
         stamp,
         Staged {
             writes: keys.into_iter().map(|key| (key, None)).collect(),
-            wraps: Vec::new(),
+            ..Staged::default()
         },
         work,
     );

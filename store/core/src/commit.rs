@@ -32,6 +32,8 @@ pub(crate) struct Staged {
     pub(crate) writes: Vec<(Key, Option<Arc<Entry>>)>,
     /// Of the sealed values among them.
     pub(crate) wraps: Vec<(Key, Wrap)>,
+    /// There were more, which cancel each other out. They make a revision all the same, as in etcd.
+    pub(crate) has_cancelled: bool,
 }
 
 /// More than what is known of one older version can cost, bytes.
@@ -75,7 +77,7 @@ pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> 
 
 /// Writes them. The caller has checked everything: this cannot fail half-way.
 pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mut Work) {
-    if staged.writes.is_empty() {
+    if staged.writes.is_empty() && !staged.has_cancelled {
         return;
     }
     let mut events = Vec::with_capacity(staged.writes.len());

@@ -44,7 +44,12 @@ pub(crate) fn put(
     let key = known.map_or(key, |(known, _)| known.clone());
     let wraps = wrap.map(|wrap| (key.clone(), wrap)).into_iter().collect();
     let writes = vec![(key, Some(entry))];
-    Ok((result, Staged { writes, wraps }))
+    let staged = Staged {
+        writes,
+        wraps,
+        ..Staged::default()
+    };
+    Ok((result, staged))
 }
 
 /// One deletion, decided.
@@ -92,14 +97,20 @@ pub(crate) fn transact(
         answer_bytes: 0,
     };
     let result = run.transaction(transaction, &mut decisions)?;
+    let writes = run.writes;
+    let count = writes.len();
     // A key that was put and deleted on the way, and not there before, has not changed.
     let changed =
         |(key, now): &(Key, Option<_>)| now.is_some() || state.keys.current.contains_key(key);
-    let writes = run.writes;
     let put = |key: &Key| writes.get(key).is_some_and(Option::is_some);
     let wraps = run.wraps.into_iter().filter(|(key, _)| put(key)).collect();
-    let writes = writes.into_iter().filter(changed).collect();
-    Ok((result, Staged { writes, wraps }))
+    let writes: Vec<_> = writes.into_iter().filter(changed).collect();
+    let staged = Staged {
+        has_cancelled: writes.len() < count,
+        writes,
+        wraps,
+    };
+    Ok((result, staged))
 }
 
 fn check_expected(

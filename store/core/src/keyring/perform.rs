@@ -107,7 +107,7 @@ fn destroy(
     if goes {
         let staged = Staged {
             writes: vec![(key.clone(), None)],
-            wraps: Vec::new(),
+            ..Staged::default()
         };
         commit(state, stamp, staged, work);
     }

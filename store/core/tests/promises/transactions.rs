@@ -46,6 +46,22 @@ fn result(store: &mut Store, body: Body) -> TransactionResult {
     }
 }
 
+/// etcd lets a nested transaction delete what an earlier one put, and counts that.
+#[test]
+fn what_is_put_and_deleted_again_makes_a_revision_in_which_nothing_changed() {
+    let mut store = Store::new();
+    let there_and_gone = always(vec![
+        nested(vec![put("a", "1")], vec![]),
+        nested(vec![delete(KeyRange::prefix("a"))], vec![]),
+    ]);
+    let outcome = store.done(there_and_gone);
+    assert!(outcome.change.unwrap().events.is_empty());
+    assert_eq!((store.state.revision(), outcome.reply.revision()), (1, 1));
+    store.done(always(vec![put("b", "1")]));
+    assert_eq!(store.state.revision(), 2);
+    assert_eq!(store.state.get(b"b").unwrap().modified.get(), 2);
+}
+
 #[test]
 fn a_mutating_transaction_makes_one_revision_and_a_reading_one_none() {
     let mut store = Store::new();

@@ -12,6 +12,8 @@ use holdfast_proto::{
 
 pub(crate) use holdfast_core::Reason;
 
+use super::transaction::has_written;
+
 /// A key's entry in the model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
@@ -184,7 +186,8 @@ impl Model {
             Body::SetRetention { .. } | Body::Tick => Answer::Done(wire::Done {}),
             other => self.membership(other)?,
         };
-        if keys != *self.now() {
+        let has_written = matches!(&answer, Answer::Transact(result) if has_written(result));
+        if has_written || keys != *self.now() {
             self.past.push(keys);
             self.stamps.push(Some(stamp));
         }

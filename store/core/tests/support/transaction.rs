@@ -263,6 +263,21 @@ fn gather<'a>(
     }
 }
 
+/// Whether a step of it wrote something, though a later one may have taken that away.
+pub(crate) fn has_written(result: &v1::TransactionResult) -> bool {
+    use v1::operation_result::Result as Wire;
+    let mut results = result
+        .results
+        .iter()
+        .filter_map(|step| step.result.as_ref());
+    results.any(|step| match step {
+        Wire::Put(_) => true,
+        Wire::Delete(deletion) => deletion.deleted > 0,
+        Wire::Transaction(inner) => has_written(inner),
+        _ => false,
+    })
+}
+
 /// etcd's rule, as pairs: two writes that can both happen must not be of one key. It lets one case
 /// pass: a nested transaction deletes what an earlier nested one put.
 fn clash(one: &Write<'_>, other: &Write<'_>) -> bool {
