@@ -49,7 +49,8 @@
 //! 3. A prefix with nothing under it is an error, at the start and later: an empty configuration is never
 //!    made of it. A key that was removed is a removal: the field goes back to its default, or the
 //!    update is rejected where it has none.
-//! 4. No error and no `Debug` shows a value.
+//! 4. No error and no `Debug` shows a value. What a field's own `Deserialize` says is told, but for
+//!    secrets: of those no word is passed on.
 //! 5. The cluster is told which revision is in use, and what was not taken and why; nothing waits for
 //!    that. See [`crate::FleetClient::list`] and `kvctl fleet`.
 
@@ -71,7 +72,13 @@ pub use self::{
     open::ConfigBuilder,
 };
 
-use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::{ArcSwap, Guard};
 use holdfast_proto::{Key, Revision, Timestamp};
@@ -150,6 +157,9 @@ struct Shared<T> {
     loaded: ArcSwap<Loaded<T>>,
     values: watch::Sender<Arc<T>>,
     rejected: Mutex<Option<Rejected>>,
+    /// Something newer is there and was not taken: what is in use was known to be current last then;
+    /// `UNIX_EPOCH`: never.
+    outdated: Mutex<Option<SystemTime>>,
     /// The revision of the state that was taken or rejected last.
     judged: watch::Sender<u64>,
     /// The revision of the state that was seen, and waits for a secret; 0: none does.
@@ -224,7 +234,7 @@ impl<T> Config<T> {
         ConfigStatus {
             revision,
             origin: mirror.map_or(Origin::Cache, Mirror::origin),
-            age: mirror.map_or(Duration::ZERO, Mirror::age),
+            age: mirror.map_or(Duration::ZERO, |mirror| self.shared.age(mirror)),
             rejected,
             problem: mirror.and_then(Mirror::problem),
             cached: kept.revision,
@@ -265,13 +275,31 @@ impl<T> Shared<T> {
             override_problem: watch::Sender::new(None),
             loaded: ArcSwap::from_pointee(first),
             rejected: Mutex::new(None),
+            outdated: Mutex::new(None),
         }
+    }
+
+    /// How long ago the cluster was known to have nothing newer than what is in use, at most.
+    fn age(&self, mirror: &Mirror) -> Duration {
+        let outdated = *self.outdated.lock();
+        let since = outdated.map_or(Duration::ZERO, |at| match at {
+            SystemTime::UNIX_EPOCH => Duration::MAX,
+            at => at.elapsed().unwrap_or_default(),
+        });
+        mirror.age().max(since)
+    }
+
+    /// There is something newer, which is not taken, or not yet.
+    fn note_outdated(&self, mirror: &Mirror) {
+        let at = || mirror.superseded().unwrap_or(SystemTime::UNIX_EPOCH);
+        self.outdated.lock().get_or_insert_with(at);
     }
 
     fn take(&self, loaded: Loaded<T>) {
         let (value, revision) = (Arc::clone(&loaded.value), loaded.revision);
         self.swap(loaded);
         *self.rejected.lock() = None;
+        *self.outdated.lock() = None;
         self.pending.send_replace(0);
         self.values.send_replace(value);
         self.judged.send_replace(revision);

@@ -74,6 +74,13 @@ pub struct MirroredSecret {
 #[derive(Debug)]
 pub struct MirrorChanges(AnyChange);
 
+/// What keeps a mirror from opening a secret.
+struct RevealProblem {
+    text: String,
+    /// The cluster says that the client may not.
+    is_denied: bool,
+}
+
 struct Shared {
     view: ArcSwap<MirrorView>,
     /// Microseconds since `start`, before it if an agent said so; [`NEVER`]: never known to be current.
@@ -81,12 +88,16 @@ struct Shared {
     start: Instant,
     /// A majority of the servers said so.
     is_confirmed: AtomicBool,
-    /// What it has is from the agent of this node, which has it from its own disk.
+    /// The newest word is the agent's of this node, for itself: no server answered it.
+    of_agent: AtomicBool,
+    /// The agent has it from its own disk.
     of_agents_disk: AtomicBool,
     /// An agent told what it has, and not how old that is.
     of_unknown_age: AtomicBool,
     /// What it began with, from a disk, was current then.
     seeded_at: Option<SystemTime>,
+    /// When what it had before the last change was known to be current last.
+    superseded: Mutex<Option<SystemTime>>,
     /// The revision of the last change.
     changed: watch::Sender<u64>,
     /// The revision that was reached.
@@ -98,7 +109,7 @@ struct Shared {
     /// What was opened, of those that it was told to open.
     secrets: ArcSwap<Secrets>,
     /// What keeps it from opening one, if anything.
-    reveal_problem: Mutex<Option<String>>,
+    reveal_problem: Mutex<Option<RevealProblem>>,
     /// It was tried to open what there was to open.
     looked: watch::Sender<()>,
 }
@@ -119,13 +130,15 @@ impl Mirror {
 
     /// What is under a key (the whole key, with the prefix), with revision and age.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Mirrored> {
+        // First: what is read after them is of then, or newer.
+        let (origin, age) = (self.origin(), self.age());
         let view = self.shared.view.load();
         let entry = Arc::clone(view.entries.get(key.as_ref())?);
         Some(Mirrored {
             entry,
             revision: view.revision,
-            origin: self.origin(),
-            age: self.age(),
+            origin,
+            age,
         })
     }
 
@@ -134,6 +147,7 @@ impl Mirror {
     /// being opened, the one before it is still here, and says so.
     pub fn secret(&self, key: impl AsRef<[u8]>) -> Option<MirroredSecret> {
         let key = key.as_ref();
+        let age = self.age();
         // The entry decides: what is a secret no more is not read even if it is kept.
         let entry = Arc::clone(self.shared.view.load().entries.get(key)?);
         let kept = self.shared.secrets.load().get(key).cloned();
@@ -141,19 +155,29 @@ impl Mirror {
         Some(MirroredSecret {
             is_newest: kept.entry.modified == entry.modified,
             kept,
-            age: self.age(),
+            age,
         })
     }
 
     /// What it has now, with what of it is open.
     pub(crate) fn moment(&self) -> Moment {
         // First: what is read after it is the state that was current then, or a newer one.
-        let confirmed_at = SystemTime::now().checked_sub(self.age());
+        let confirmed_at = self.shared.confirmed_at();
         Moment {
             view: self.view(),
             secrets: Arc::new(self.opened()),
             confirmed_at,
         }
+    }
+
+    /// Whether what it has is the agent's word alone, and no server's.
+    pub(crate) fn is_of_agent(&self) -> bool {
+        self.shared.of_agent.load(Ordering::Acquire)
+    }
+
+    /// When what it had before the last change was known to be current last; `None`: never.
+    pub(crate) fn superseded(&self) -> Option<SystemTime> {
+        *self.shared.superseded.lock()
     }
 
     fn opened(&self) -> OpenedSecrets {
@@ -187,18 +211,7 @@ impl Mirror {
 
     /// How long ago the mirror was known to be current, at most; `Duration::MAX`: never yet.
     pub fn age(&self) -> Duration {
-        match self.shared.current_at_us.load(Ordering::Acquire) {
-            NEVER => self.shared.seeded_at.map_or(Duration::MAX, |at| {
-                // A clock that went back says nothing.
-                SystemTime::now()
-                    .duration_since(at)
-                    .unwrap_or(Duration::MAX)
-            }),
-            at => {
-                let now = self.shared.start.elapsed().as_micros() as i64;
-                Duration::from_micros(now.saturating_sub(at).max(0) as u64)
-            }
-        }
+        self.shared.age()
     }
 
     /// Whether a majority of the servers has said, since this mirror began, that it was current: then
@@ -226,7 +239,21 @@ impl Mirror {
             .borrow()
             .as_ref()
             .map(ToString::to_string);
-        following.or_else(|| self.shared.reveal_problem.lock().clone())
+        let opening = self.shared.reveal_problem.lock();
+        following.or_else(|| Some(opening.as_ref()?.text.clone()))
+    }
+
+    /// Whether the cluster's last word is that this client may not have what the mirror has. The mirror
+    /// keeps it, for a service goes on with what it knows; who hands it on to others should not.
+    pub fn is_denied(&self) -> bool {
+        let following = self.shared.problem.borrow().as_deref().is_some_and(|why| {
+            matches!(
+                why,
+                WatchError::Denied { .. } | WatchError::Unauthorized { .. }
+            )
+        });
+        let opening = self.shared.reveal_problem.lock();
+        following || opening.as_ref().is_some_and(|why| why.is_denied)
     }
 
     /// Tells when a mirrored key changes; with [`crate::MirrorOptions::reveal`] also when its secrets were
@@ -306,9 +333,11 @@ impl Shared {
             current_at_us: AtomicI64::new(NEVER),
             start: Instant::now(),
             is_confirmed: AtomicBool::new(false),
+            of_agent: AtomicBool::new(false),
             of_agents_disk: AtomicBool::new(false),
             of_unknown_age: AtomicBool::new(false),
             seeded_at: None,
+            superseded: Mutex::new(None),
             changed: watch::Sender::new(0),
             reached: watch::Sender::new(0),
             hurry: Notify::new(),
@@ -317,6 +346,26 @@ impl Shared {
             reveal_problem: Mutex::new(None),
             looked: watch::Sender::new(()),
         }
+    }
+
+    fn age(&self) -> Duration {
+        match self.current_at_us.load(Ordering::Acquire) {
+            NEVER => self.seeded_at.map_or(Duration::MAX, |at| {
+                // A clock that went back says nothing.
+                SystemTime::now()
+                    .duration_since(at)
+                    .unwrap_or(Duration::MAX)
+            }),
+            at => {
+                let now = self.start.elapsed().as_micros() as i64;
+                Duration::from_micros(now.saturating_sub(at).max(0) as u64)
+            }
+        }
+    }
+
+    /// When what is there was known to be current last.
+    fn confirmed_at(&self) -> Option<SystemTime> {
+        SystemTime::now().checked_sub(self.age())
     }
 
     /// What is there was current then.
@@ -333,6 +382,7 @@ impl Shared {
     /// The agent of this node answered for itself: that is how old it is.
     fn note_agent(&self, told: Told) {
         let is_of_disk = told.origin == Origin::Disk;
+        self.of_agent.store(true, Ordering::Release);
         self.of_agents_disk.store(is_of_disk, Ordering::Release);
         match told.age {
             Duration::MAX => self.of_unknown_age.store(true, Ordering::Release),
@@ -342,6 +392,7 @@ impl Shared {
 
     /// A server answered.
     fn note_server(&self) {
+        self.of_agent.store(false, Ordering::Release);
         self.of_agents_disk.store(false, Ordering::Release);
     }
 }

@@ -187,6 +187,10 @@ impl Watch {
         }
     }
 
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// Whether the newest item is the agent's own word: no server was there for it to ask.
     pub fn is_offline(&self) -> bool {
         self.told.is_some()

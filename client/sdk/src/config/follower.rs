@@ -89,6 +89,7 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
         let wanted = self.wanted();
         // A secret that is being opened is no reason to reject anything: another change comes.
         if !now.is_whole() && self.mirror.problem().is_none() {
+            self.shared.note_outdated(&self.mirror);
             self.shared.pending.send_replace(now.view.revision());
         } else {
             match self.cook(&now, wanted.as_ref()) {
@@ -185,6 +186,7 @@ impl<T: DeserializeOwned + Send + Sync> Follower<T> {
             (error, _) => error,
         };
         tracing::warn!(revision, %error, "a change of the configuration was not taken");
+        self.shared.note_outdated(&self.mirror);
         self.shared.reject(Rejected { revision, error });
     }
 }

@@ -75,7 +75,7 @@ impl<T: Send + Sync> Reporting<T> {
                 ..Report::applied(self.subject.clone(), revision)
             },
         };
-        let age = self.mirror.age();
+        let age = self.shared.age(&self.mirror);
         Report {
             age: (age != Duration::MAX).then_some(age),
             offline: self.mirror.origin() == Origin::Disk,

@@ -60,12 +60,16 @@ impl Follower {
                         self.confirm(confirmed);
                     }
                 }
-                () = self.shared.hurry.notified() => self.watch.request_progress(),
+                // To be called away from connecting would only make it begin anew.
+                () = self.shared.hurry.notified(), if self.watch.is_connected() => {
+                    self.watch.request_progress();
+                }
             }
         }
     }
 
     fn take_in(&mut self, item: WatchItem) {
+        let confirmed_at = self.shared.confirmed_at();
         match (self.watch.told(), &item) {
             (None, _) => self.shared.note_server(),
             (Some(told), WatchItem::Reset { .. }) => self.shared.note_agent(told),
@@ -87,6 +91,9 @@ impl Follower {
             // All of what is shown is replaced.
             next.changed = revision;
             changed = true;
+        }
+        if changed {
+            *self.shared.superseded.lock() = confirmed_at;
         }
         if changed || revision > shown.revision {
             self.shared.view.store(Arc::new(next));

@@ -10,7 +10,7 @@ use holdfast_proto::Key;
 use imbl::OrdMap;
 use tokio::sync::oneshot;
 
-use super::{MirrorView, Shared};
+use super::{MirrorView, RevealProblem, Shared};
 use crate::{Client, Entry, MirrorReveal, ReadError, RevealOptions, Secret};
 
 /// A secret that a mirror opened.
@@ -48,9 +48,15 @@ impl Keeper {
             changed.mark_unchanged();
             let view = self.shared.view.load_full();
             let opened = self.catch_up(&view).await;
-            let problem = opened.as_ref().err().map(ToString::to_string);
+            let problem = opened.as_ref().err().map(|error| RevealProblem {
+                text: error.to_string(),
+                is_denied: matches!(
+                    error,
+                    ReadError::Denied { .. } | ReadError::Unauthorized { .. }
+                ),
+            });
             if let Some(problem) = &problem {
-                tracing::warn!(problem, "the mirror cannot open a secret");
+                tracing::warn!(problem = problem.text, "the mirror cannot open a secret");
             }
             let again = problem.is_some();
             *self.shared.reveal_problem.lock() = problem;
