@@ -247,7 +247,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, FieldError> {
         self.in_secret |= name == SECRET;
-        visitor.visit_newtype_struct(self)
+        let read = visitor.visit_newtype_struct(self);
+        read.map_err(|error| match self.in_secret {
+            true => error.of_secret(),
+            false => error,
+        })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -346,7 +350,7 @@ impl<'de> VariantAccess<'de> for Reader<'_> {
 /// Serde's own errors quote what they found: these do not.
 impl de::Error for FieldError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        Self::foreign(message.to_string())
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {

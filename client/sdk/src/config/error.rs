@@ -93,6 +93,8 @@ pub struct FieldError {
     message: String,
     /// What was found there is to be added yet.
     is_open: bool,
+    /// The words are of the field's own type, and may quote what was found.
+    is_foreign: bool,
 }
 
 impl ConfigError {
@@ -132,11 +134,33 @@ impl StartError for ConfigError {
 }
 
 impl FieldError {
+    /// In the words of the field's own type.
+    pub(super) fn foreign(message: impl Into<String>) -> Self {
+        Self {
+            is_foreign: true,
+            ..Self::new(message)
+        }
+    }
+
+    /// Of what was read into a secret: words that may quote it are left out.
+    pub(super) fn of_secret(self) -> Self {
+        match self.is_foreign {
+            true => Self {
+                message: "the secret does not fit the type of its field, whose own words are left out, for \
+                          they may quote it"
+                    .to_owned(),
+                ..self
+            },
+            false => self,
+        }
+    }
+
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             path: Vec::new(),
             message: message.into(),
             is_open: false,
+            is_foreign: false,
         }
     }
 

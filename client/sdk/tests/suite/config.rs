@@ -229,6 +229,30 @@ async fn what_does_not_fit_or_is_not_accepted_changes_nothing_and_is_told() {
     assert!(config.status().revision > before);
 }
 
+/// The mirror is as young as ever; what the service uses is not.
+#[tokio::test]
+async fn the_age_is_that_of_what_is_in_use_and_not_of_what_was_rejected() {
+    let cluster = Cluster::start(1);
+    let client = cluster.client(|_| {});
+    put(&client, "billing/user", "shop").await;
+    let config = quick::<BTreeMap<String, String>>(&client);
+    let config = config
+        .validate(|user| match user["user"].as_str() {
+            "nobody" => Err("there must be somebody"),
+            _ => Ok(()),
+        })
+        .open()
+        .await
+        .unwrap();
+    // Ten checks long.
+    let old = Duration::from_secs(1);
+    put(&client, "billing/user", "nobody").await;
+    until("it is told to be old", async || config.status().age > old).await;
+    let next = put(&client, "billing/user", "bank").await;
+    assert!(config.wait_for(next, SOON).await);
+    until("it is young again", async || config.status().age < old).await;
+}
+
 #[tokio::test]
 async fn an_empty_prefix_is_an_error_at_the_start_and_no_configuration_later() {
     let cluster = Cluster::start(1);
@@ -351,6 +375,52 @@ struct Vault {
     user: String,
     password: Secret<String>,
     token: Option<Secret>,
+}
+
+/// A type whose own errors quote what they read, as many do.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Quoting;
+
+impl zeroize::Zeroize for Quoting {
+    fn zeroize(&mut self) {}
+}
+
+impl TryFrom<String> for Quoting {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.starts_with("postgres://") {
+            true => Ok(Self),
+            false => Err(format!("{text:?} is no address")),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only whether it can be read is looked at")]
+struct Quoter {
+    address: Secret<Quoting>,
+}
+
+#[tokio::test]
+async fn what_a_type_says_of_a_secret_is_not_passed_on() {
+    let cluster = Cluster::start(1);
+    let client = cluster.client(|_| {});
+    let secrets = client.secrets();
+    let open = || quick::<Quoter>(&client).reveal("the service starts");
+    let put = async |key: &str, secret: &str| {
+        secrets.put(key, secret.to_owned()).await.unwrap();
+    };
+    put("billing/address", "hunter2").await;
+    let error = open().open().await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("address: the secret does not fit"),
+        "{error}"
+    );
+    assert!(!error.contains("hunter2"), "{error}");
+    put("billing/address", "postgres://").await;
+    open().open().await.unwrap();
 }
 
 #[tokio::test]
