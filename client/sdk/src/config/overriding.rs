@@ -144,6 +144,16 @@ impl Overriding {
             self.wanted = None;
             self.problem = Some(self.in_words(OverrideError::Expired(Duration::ZERO)));
         }
+        // Whatever lies there by now.
+        let known = self.administrators.known();
+        let is_none = |wanted: &Wanted| {
+            let names = |known: &[String]| known.iter().any(|it| it == wanted.checked.signer());
+            known.as_deref().is_some_and(|known| !names(known))
+        };
+        if let Some(wanted) = self.wanted.take_if(|wanted| is_none(wanted)) {
+            let signer = wanted.checked.signer().to_owned();
+            self.problem = Some(self.in_words(OverrideError::NotAdministrator { signer }));
+        }
     }
 
     async fn read(&mut self) {
@@ -204,3 +214,53 @@ async fn read(path: &PathBuf) -> io::Result<String> {
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes. What is cut off is not whole, and refused.
 const LONGEST: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
+
+    use super::*;
+    use crate::{Context, OverrideFormat, OverrideTerms};
+
+    macro_rules! pem {
+        ($name:literal) => {
+            include_bytes!(concat!("../../tests/suite/trust/", $name)).to_vec()
+        };
+    }
+
+    #[tokio::test]
+    async fn one_whose_signer_is_no_administrator_any_more_ends_whatever_lies_there() {
+        let context = Context {
+            cluster: "home".to_owned(),
+            ca: pem!("ca.crt"),
+            cert: pem!("client.crt"),
+            key: pem!("client.key"),
+            ..Context::default()
+        };
+        let terms = OverrideTerms {
+            prefix: "shop/".to_owned(),
+            lifetime: Duration::from_secs(3_600),
+            reason: "the database moved".to_owned(),
+        };
+        let (format, now) = (OverrideFormat::Toml, SystemTime::now());
+        let text = Override::sign(&context, &terms, format, "number = 42\n", now).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("override");
+        std::fs::write(&path, text).unwrap();
+        let administrators = Arc::new(Administrators::unknown());
+        administrators.learn(&["client/admin"]);
+        let authority = Authority::of(&context);
+        let known = Arc::clone(&administrators);
+        let mut overriding = Overriding::new(path.clone(), "shop/", authority, known);
+        assert!(overriding.look().await);
+        assert!(overriding.wanted().is_some());
+
+        // What is refused changes nothing by itself.
+        std::fs::write(&path, "not an override").unwrap();
+        overriding.look().await;
+        assert!(overriding.wanted().is_some());
+        administrators.learn(&["client/other"]);
+        assert!(overriding.look().await);
+        assert!(overriding.wanted().is_none());
+    }
+}

@@ -29,6 +29,13 @@ impl Administrators {
         });
     }
 
+    /// As the cluster says.
+    #[cfg(test)]
+    pub(crate) fn learn(&self, names: &[&str]) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        self.known.send_replace(Some(names.into()));
+    }
+
     pub(crate) fn known(&self) -> Option<Arc<[String]>> {
         self.known.borrow().clone()
     }
