@@ -66,6 +66,8 @@ struct OnDisk {
     revision: u64,
     /// The cluster had nothing newer then, as far as is noted there.
     confirmed_at: SystemTime,
+    /// The servers that are named there.
+    endpoints: Vec<String>,
 }
 
 impl Saver {
@@ -83,6 +85,10 @@ impl Saver {
                 Ok(()) = self.administrators.changed() => is_due = true,
                 _ = ticks.tick() => {}
             }
+            // Servers that came since are found again after a restart.
+            is_due |= on_disk
+                .as_ref()
+                .is_some_and(|on_disk: &OnDisk| on_disk.endpoints != self.endpoints());
             let done = match (is_due, &mut on_disk) {
                 (true, _) => self.save(&mut on_disk).await,
                 (false, Some(on_disk)) => self.mark(on_disk).await,
@@ -122,9 +128,10 @@ impl Saver {
             secrets: (*job.secrets).clone(),
             view: (*job.view).clone(),
             confirmed_at,
-            endpoints: self.client.endpoints(),
+            endpoints: self.endpoints(),
             administrators,
         };
+        let endpoints = saved.endpoints.clone();
         self.blocking(move |cache| cache.save(&saved)).await?;
         // Only now: a mark that is ahead of the file would have it refused.
         self.serial = serial;
@@ -132,6 +139,7 @@ impl Saver {
             changed,
             revision,
             confirmed_at,
+            endpoints,
         });
         self.status.send_modify(|status| {
             status.revision = revision;
@@ -159,6 +167,13 @@ impl Saver {
         on_disk.revision = revision;
         on_disk.confirmed_at = at;
         Ok(())
+    }
+
+    /// In an order that does not depend on which is asked.
+    fn endpoints(&self) -> Vec<String> {
+        let mut endpoints = self.client.endpoints();
+        endpoints.sort_unstable();
+        endpoints
     }
 
     async fn blocking(

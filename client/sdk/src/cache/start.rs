@@ -44,8 +44,10 @@ pub(crate) trait StartError: fmt::Display {
 pub(crate) struct Asked {
     /// Waits no longer than this for the first state.
     pub(crate) wait: Duration,
-    /// The revision of what was kept, where that would do as well; else 0.
+    /// The revision of what was kept: what one node has alone is not to be older. 0: nothing was.
     pub(crate) kept: u64,
+    /// What the agent of this node says for itself will not do.
+    pub(crate) from_server: bool,
 }
 
 impl Asked {
@@ -54,6 +56,7 @@ impl Asked {
         Self {
             wait: client.timeout(),
             kept: 0,
+            from_server: false,
         }
     }
 
@@ -66,6 +69,12 @@ impl Asked {
     ) -> Result<Mirror, ReadError> {
         let mirror = client.mirror_within(prefix.to_owned(), options, self.wait);
         let mirror = mirror.await?;
+        if self.from_server && mirror.is_of_agent() {
+            return Err(ReadError::Unreachable {
+                waited: self.wait,
+                last: "the agent of this node answers, and no server answers it".to_owned(),
+            });
+        }
         if !mirror.is_confirmed() && mirror.revision() < self.kept {
             return Err(ReadError::Unreachable {
                 waited: self.wait,
@@ -90,13 +99,20 @@ impl StartPolicy {
         saved: Result<Saved, CacheError>,
     ) -> Result<S::Started, S::Error> {
         let mut asked = Asked::of(client);
+        asked.kept = saved.as_ref().map_or(0, |saved| saved.view.revision());
         let max_age = match self {
-            Self::ServerOnly => return starter.with_server(asked).await,
+            Self::ServerOnly => {
+                asked.from_server = true;
+                return starter.with_server(asked).await;
+            }
             Self::ServerThenCache { wait } => {
                 asked.wait = wait;
                 Duration::MAX
             }
-            Self::CacheThenServer { max_age } => max_age,
+            Self::CacheThenServer { max_age } => {
+                asked.from_server = true;
+                max_age
+            }
         };
         let saved = match saved.and_then(|saved| cache.not_older(saved, max_age)) {
             Ok(saved) => saved,
@@ -110,11 +126,17 @@ impl StartPolicy {
             }
         };
         if let Self::CacheThenServer { .. } = self {
-            return starter.with_cache(&saved, None);
+            match starter.with_cache(&saved, None) {
+                Ok(started) => return Ok(started),
+                // The service may want something else than it did when that was kept.
+                Err(error) => {
+                    tracing::warn!(%error, "what was kept does not fit; asking the servers")
+                }
+            }
+            return starter.with_server(asked).await;
         }
-        asked.kept = saved.view.revision();
         // The first state, and as long again for what it is to be opened.
-        let most = asked.wait * 2;
+        let most = asked.wait.saturating_mul(2);
         let error = match tokio::time::timeout(most, starter.with_server(asked)).await {
             Ok(Ok(started)) => return Ok(started),
             Ok(Err(error)) if error.is_denied() => return Err(error),

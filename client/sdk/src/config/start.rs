@@ -122,7 +122,14 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Starter for Opening<'_, T> {
             view: Arc::new(saved.view.clone()),
             ..mirror.moment()
         };
-        let first = self.cook(&moment.view, &moment.secrets)?;
+        let first = match (self.cook(&moment.view, &moment.secrets), instead.as_ref()) {
+            (Ok(first), _) => first,
+            (Err(misfit), None) => return Err(misfit),
+            (Err(misfit), Some(_)) => {
+                tracing::warn!(error = %misfit, "what was kept does not fit, either");
+                return Err(instead.unwrap_or(misfit));
+            }
+        };
         let rejected = match instead {
             None | Some(ConfigError::Read { .. }) => None,
             // It is looked at again when the mirror reaches it.

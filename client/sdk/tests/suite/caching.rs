@@ -239,6 +239,29 @@ async fn the_start_policy_decides_between_server_and_cache() {
     );
 }
 
+/// A new version of the service wants what the one before did not know.
+#[tokio::test]
+async fn a_cache_that_does_not_fit_any_more_is_no_reason_not_to_ask_the_servers() {
+    #[derive(Debug, Deserialize)]
+    struct Newer {
+        currency: String,
+    }
+    let mut cluster = Cluster::start(1);
+    let (client, folder) = kept(&mut cluster).await;
+    let newer = || {
+        client
+            .config::<Newer>("shop/")
+            .reveal("the service starts")
+            .cache_with_key(folder.path(), Secret::new([7; 32]))
+            .start(StartPolicy::CacheThenServer {
+                max_age: Duration::from_secs(60),
+            })
+    };
+    cluster.nodes.iter_mut().for_each(|node| node.restart());
+    client.put("shop/currency", "EUR").await.unwrap();
+    assert_eq!(newer().open().await.unwrap().load().currency, "EUR");
+}
+
 /// A cluster that has nothing usable is no reason to fall over: what was taken last still is.
 #[tokio::test]
 async fn a_state_that_is_not_taken_at_the_start_leaves_the_last_one_that_was() {
