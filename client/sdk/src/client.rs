@@ -27,6 +27,7 @@ use crate::{
     overrides::Authority,
     reason::{self, Verdict},
     session::{InFlight, Sessions},
+    tasks::Tasks,
 };
 
 /// A client of one cluster. Clones share connections and the session; make one for each process.
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     /// The socket of the agent that it goes through.
     agent: Option<PathBuf>,
     looking_up: AtomicBool,
+    /// Looks up names of the context, as long as the client lives.
+    discovery: OnceLock<Tasks>,
 }
 
 impl Client {
@@ -86,13 +89,15 @@ impl Client {
         let names = context.endpoints.iter().filter_map(|it| service(it));
         let names: Vec<String> = names.map(str::to_owned).collect();
         if !names.is_empty() {
-            let client = Arc::downgrade(&client.inner);
             let discovery = Discovery {
                 names,
                 name_server,
-                client,
+                client: Arc::downgrade(&client.inner),
             };
-            tokio::spawn(discovery.run());
+            let mut tasks = Tasks::default();
+            tasks.spawn(discovery.run());
+            // Nobody else has this client yet.
+            let _ = client.inner.discovery.set(tasks);
         }
         Ok(client)
     }
@@ -163,6 +168,7 @@ impl Client {
                 authority,
                 agent: None,
                 looking_up: AtomicBool::new(false),
+                discovery: OnceLock::new(),
             }),
         }
     }
@@ -283,7 +289,7 @@ impl Client {
                 return Err(ConnectError::Unauthorized { message });
             }
             tokio::time::sleep(jittered(pause, LONGEST_PAUSE)).await;
-            pause *= 2;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         let waited = started.elapsed();
         if last.is_empty() {

@@ -75,7 +75,6 @@ impl Discovery {
                     next.max(SHORTEST_VALID)
                 }
             };
-            // A client that is gone is noticed a moment later.
             tokio::time::sleep(pause).await;
         }
     }
