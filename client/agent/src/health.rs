@@ -69,7 +69,10 @@ impl Health {
         let sum = format!("{good} of {} set(s) of files are up to date", sets.len());
         match worst {
             Some((name, status)) if !is_good(status) => {
-                let why = why_not_ready(status).or_else(|| status.problem.clone());
+                let why = match (State::of(status), &status.problem) {
+                    (State::Missing, Some(problem)) => Some(format!("not installed: {problem}")),
+                    _ => why_not_ready(status).or_else(|| status.problem.clone()),
+                };
                 one_line(&format!("{sum}; {name}: {}", why.unwrap_or_default()))
             }
             _ => sum,
@@ -117,11 +120,11 @@ fn one_line(text: &str) -> String {
     text.replace(|character: char| character.is_control(), " ")
 }
 
-/// Says no value and no secret, as statuses do not.
+/// What is wrong with a set, for whoever asks: it names no key, and says no value.
 fn why_not_ready(status: &SetStatus) -> Option<String> {
     match (State::of(status), &status.hook) {
         (State::Missing, _) => Some(match &status.problem {
-            Some(problem) => format!("not installed: {problem}"),
+            Some(_) => "cannot be installed; the agent's log says why".to_owned(),
             None => "not installed yet".to_owned(),
         }),
         (

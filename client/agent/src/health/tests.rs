@@ -53,7 +53,10 @@ fn only_what_is_installed_and_whose_hook_does_not_fail_is_ready() {
         ..SetStatus::default()
     };
     for (status, line) in [
-        (refused, "web: not installed: the check refused it"),
+        (
+            refused,
+            "web: cannot be installed; the agent's log says why",
+        ),
         (
             failed(false),
             "web: its hook failed 3 time(s): exit status 7",
