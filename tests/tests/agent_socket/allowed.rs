@@ -1,11 +1,13 @@
 //! What passes inside the prefixes that are granted, and what is refused outside of them.
 
+use std::time::Duration;
+
 use holdfast_client::{
-    DeleteOptions, HistoryOptions, Key, KeyRange, LockOptions, Operation, ReadError, Reason,
-    Report, RevealOptions, Revision, SecretPutOptions, Subject, Transaction, Value, WatchError,
-    WatchItem, WatchOptions, WriteError,
+    Consistency, DeleteOptions, HistoryOptions, Key, KeyRange, LockOptions, Operation, ReadError,
+    ReadOptions, Reason, Report, RevealOptions, Revision, SecretPutOptions, Subject, Transaction,
+    Value, WatchError, WatchItem, WatchOptions, WriteError,
 };
-use holdfast_tests::harness::program;
+use holdfast_tests::harness::{program, wait};
 
 use crate::{LIMIT, agent, agent_as, allow, cluster_of, kvctl, put_secret, service};
 
@@ -232,18 +234,37 @@ async fn a_policy_that_wants_a_reason_wants_it_through_the_agent_too() {
     program::kvctl(&admin, &issue).await.success();
     let entry = allow("prefixes = [\"web/\"]\nreveal = true");
     let agent = agent_as(&cluster, "agent", &folder.join("node.toml"), &[entry]).await;
-    let secrets = service(&agent).secrets();
-    let refused = secrets.reveal("web/password").await.unwrap_err();
-    assert!(
-        matches!(
-            &refused,
-            ReadError::Refused {
-                reason: Reason::ReasonRequired,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    let service = service(&agent);
+    let secrets = service.secrets();
+    let wants_reason = |refused: ReadError| {
+        let reason = Reason::ReasonRequired;
+        let is_so = matches!(&refused, ReadError::Refused { reason: why, .. } if *why == reason);
+        assert!(is_so, "{refused:?}");
+    };
+    wants_reason(secrets.reveal("web/password").await.unwrap_err());
+    // A caller that has no time for an answer has not shown that servers give none.
+    let at_hand = || agent.said().contains("is at hand");
+    wait::until_true("the agent to have it", LIMIT, at_hand)
+        .await
+        .unwrap();
+    let hurried = service.with_timeout(Duration::from_millis(2));
+    for _ in 0..20 {
+        let local = ReadOptions {
+            consistency: Consistency::Local,
+            ..ReadOptions::default()
+        };
+        let _ = hurried.get_with("web/password", local).await;
+        let local = RevealOptions {
+            consistency: Consistency::Local,
+            ..RevealOptions::default()
+        };
+        wants_reason(
+            secrets
+                .reveal_with("web/password", local)
+                .await
+                .unwrap_err(),
+        );
+    }
     let options = RevealOptions {
         reason: "ticket 7".to_owned(),
         ..RevealOptions::default()

@@ -1,9 +1,13 @@
 //! Who is let in, and what keeps one agent from another's socket.
 
-use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    io::Read as _,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    time::Duration,
+};
 
 use holdfast_client::{Client, ConnectError, Context, ReadError};
-use holdfast_tests::harness::{Agent, binaries, program};
+use holdfast_tests::harness::{Agent, binaries, program, wait};
 use rustix::process::Signal;
 
 use crate::{LIMIT, agent, allow, cluster_of, kvctl, own_uid, service, socket, start};
@@ -85,6 +89,32 @@ async fn an_agent_that_is_not_there_is_named_by_its_socket() {
         error.contains("/nowhere/agent.sock") && error.contains("is kvagent running"),
         "{error}"
     );
+}
+
+/// However many connections one user makes, there is room for others, and for the agent itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_so_many_connections_and_no_more() {
+    let (cluster, operator) = cluster_of(1).await;
+    operator.put("web/a", "1").await.unwrap();
+    let agent = agent(&cluster, "agent", &[allow("prefixes = [\"web/\"]")]).await;
+    let mut open = Vec::new();
+    let closed = wait::until("one to be closed", LIMIT, || {
+        let one = UnixStream::connect(socket(&agent)).unwrap();
+        one.set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        open.push(one);
+        let newest = open.iter_mut().rev().take(8);
+        let is_closed = newest
+            .map(|one| one.read(&mut [0; 64]))
+            .any(|read| matches!(read, Ok(0)));
+        std::future::ready((is_closed || open.len() > 1_000).then_some(is_closed))
+    });
+    assert!(closed.await.unwrap());
+    assert!(open.len() > 200, "{}", open.len());
+    let told = agent.said();
+    assert!(told.contains("too many connections"), "{told}");
+    drop(open);
+    service(&agent).get("web/a").await.unwrap().unwrap();
 }
 
 /// However long it may take: who mistyped the path is told at once.

@@ -1,7 +1,7 @@
 //! Looking into a message: whether its sender may have it passed on.
 //!
 //! Invariant: a message that has parts which this agent does not know is refused, for they may be what
-//! matters. It is read again as it was understood, and must be as long as it came.
+//! matters. What was understood, written down again, must be what came.
 
 use bytes::Bytes;
 use holdfast_proto::{
@@ -109,8 +109,14 @@ pub(super) fn secret_destroy(grants: &Grants, message: &Bytes) -> Result<(), Ref
 /// A service tells how it does with what it may read.
 pub(super) fn fleet_report(grants: &Grants, message: &Bytes) -> Result<(), Refused> {
     let request: v1::FleetReportRequest = read(message)?;
-    let mut prefixes = request.reports.into_iter().map(|report| report.prefix);
-    prefixes.try_for_each(|prefix| grants.read(&KeyRange::prefix(prefix)))
+    for report in request.reports {
+        // Sets of files are the agent's own, and its word for them counts.
+        if !report.set.is_empty() {
+            return Err(Refused::Operators("reports of sets of files"));
+        }
+        grants.read(&KeyRange::prefix(report.prefix))?;
+    }
+    Ok(())
 }
 
 pub(super) fn fleet_list(grants: &Grants, message: &Bytes) -> Result<(), Refused> {
@@ -179,7 +185,7 @@ fn no_lease(lease: u64) -> Result<(), Refused> {
 pub(super) fn read<M: Message + Default>(message: &Bytes) -> Result<M, Refused> {
     let read = M::decode(message.clone())
         .map_err(|_| Refused::Invalid("the request cannot be read; nothing was done"))?;
-    match read.encoded_len() == message.len() {
+    match read.encode_to_vec() == *message {
         true => Ok(read),
         false => Err(Refused::Unknown),
     }

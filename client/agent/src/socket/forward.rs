@@ -55,7 +55,7 @@ pub(super) async fn range(
     match or_offline(shared, path, message, is_local, timeout).await {
         Ok(answer) => Ok(answer),
         Err(NotForwarded::Refused(status)) => Err(as_it_came(&status)),
-        Err(_) if is_local => {
+        Err(NotForwarded::Unreachable(_) | NotForwarded::Unknown(_)) if is_local => {
             let answer = offline::range(shared, &request)?;
             Ok(Response::new(answer.encode_to_vec().into()))
         }
@@ -96,9 +96,12 @@ pub(super) async fn reveal(
     match answer {
         Ok(answer) => Ok(answer),
         Err(NotForwarded::Refused(status)) => Err(as_it_came(&status)),
-        // What a mirror has was opened with a reason of the agent's own.
-        Err(_) if is_local => {
-            let answer = offline::reveal(shared, guest, &request)?;
+        // What a mirror has was opened with a reason of the agent's own. Nobody records who asks for it
+        // here, so a caller that was in a hurry is no reason: it must be known that no server answers.
+        Err(NotForwarded::Unreachable(_) | NotForwarded::Unknown(_))
+            if is_local && shared.contact.is_lost() =>
+        {
+            let answer = offline::reveal(shared, &request)?;
             Ok(Response::new(answer.encode_to_vec().into()))
         }
         Err(error) => {
@@ -190,7 +193,8 @@ async fn sent(
             Err(NotForwarded::Refused(status))
         }
         Err(error) => {
-            if how.is_local {
+            // A caller that has less time than servers may take says nothing of them.
+            if how.is_local && how.timeout >= PATIENCE {
                 shared.contact.lost();
             }
             Err(error)

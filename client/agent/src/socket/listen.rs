@@ -1,6 +1,7 @@
 //! The socket itself: one agent has it, and whoever connects is known by what the system says.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
@@ -14,10 +15,11 @@ use std::{
 };
 
 use futures::Stream;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{UnixListener, UnixStream},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
@@ -37,6 +39,17 @@ pub(super) struct Listener {
 pub(super) struct Connection {
     stream: UnixStream,
     guest: Arc<Guest>,
+    _seat: Seat,
+}
+
+/// How many connections each user has, so that none takes all that the agent can have.
+#[derive(Default)]
+struct Seats(Mutex<BTreeMap<u32, usize>>);
+
+/// One of them. Dropping it gives it back.
+struct Seat {
+    seats: Arc<Seats>,
+    uid: u32,
 }
 
 impl Listener {
@@ -89,27 +102,42 @@ impl Listener {
         }
     }
 
-    /// The connections as they come. The system's books may be slow: each is looked up apart.
+    /// The connections as they come. The system's books may be slow: each is looked up apart, a few at a
+    /// time. One that is too many for its user is closed.
     pub(super) fn connections(
         self: Arc<Self>,
         allowed: Vec<Allow>,
     ) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
         let (connections, stream) = mpsc::channel(AT_ONCE);
         let allowed: Arc<[Allow]> = allowed.into();
+        let seats = Arc::new(Seats::default());
+        let looking = Arc::new(Semaphore::new(LOOKING));
         tokio::spawn(async move {
             while !connections.is_closed() {
                 let accepted = tokio::select! {
                     accepted = self.listener.accept() => accepted,
                     () = connections.closed() => return,
                 };
-                match accepted {
-                    Ok((stream, _)) => {
+                let seated = accepted.and_then(|(stream, _)| {
+                    let seat = seats.take(stream.peer_cred()?.uid());
+                    Ok((stream, seat))
+                });
+                match seated {
+                    Ok((stream, Some(seat))) => {
                         let (connections, allowed) = (connections.clone(), Arc::clone(&allowed));
+                        let looking = Arc::clone(&looking);
                         tokio::spawn(async move {
-                            let admitted = admit(stream, allowed).await;
+                            let _one_of_few = looking.acquire().await;
+                            let admitted = admit(stream, seat, allowed).await;
                             // Nobody serves any more.
                             let _ = connections.send(admitted).await;
                         });
+                    }
+                    Ok((_, None)) => {
+                        tracing::warn!(
+                            most = SEATS,
+                            "a user has too many connections; one more is closed"
+                        );
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a service could not connect to the socket");
@@ -122,13 +150,43 @@ impl Listener {
     }
 }
 
-async fn admit(stream: UnixStream, allowed: Arc<[Allow]>) -> io::Result<Connection> {
+impl Seats {
+    fn take(self: &Arc<Self>, uid: u32) -> Option<Seat> {
+        let mut all = self.0.lock();
+        let taken = all.entry(uid).or_default();
+        (*taken < SEATS).then(|| {
+            *taken += 1;
+            Seat {
+                seats: Arc::clone(self),
+                uid,
+            }
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut all = self.seats.0.lock();
+        if let Some(taken) = all.get_mut(&self.uid) {
+            *taken -= 1;
+            if *taken == 0 {
+                all.remove(&self.uid);
+            }
+        }
+    }
+}
+
+async fn admit(stream: UnixStream, seat: Seat, allowed: Arc<[Allow]>) -> io::Result<Connection> {
     let credentials = stream.peer_cred()?;
     let (uid, gid) = (credentials.uid(), credentials.gid());
     let looking = tokio::task::spawn_blocking(move || Guest::admit(Peer::of(uid, gid), &allowed));
     let guest = looking.await.map_err(io::Error::other)?;
     let guest = Arc::new(guest);
-    Ok(Connection { stream, guest })
+    Ok(Connection {
+        stream,
+        guest,
+        _seat: seat,
+    })
 }
 
 /// Whether nobody answers there.
@@ -204,4 +262,8 @@ impl AsyncWrite for Connection {
 
 /// Connections that wait to be served.
 const AT_ONCE: usize = 64;
+/// Connections of one user: of a service with many processes, and then some.
+const SEATS: usize = 256;
+/// Users that are looked up at the same time.
+const LOOKING: usize = 8;
 const REST: Duration = Duration::from_millis(100);

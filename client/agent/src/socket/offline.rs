@@ -12,7 +12,7 @@ use holdfast_proto::{KeyRange, v1};
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use super::{Shared, contact::spoken, denied::shown, grants::Guest, warm::Freshness};
+use super::{Shared, contact::spoken, denied::shown, warm::Freshness};
 
 /// A range, as the mirrors have it.
 pub(super) fn range(
@@ -68,7 +68,6 @@ pub(super) fn range(
 /// A secret that a mirror has open: the very version that was asked for.
 pub(super) fn reveal(
     shared: &Shared,
-    guest: &Guest,
     request: &v1::RevealRequest,
 ) -> Result<v1::RevealResponse, Status> {
     let key = KeyRange::from(v1::KeyRange {
@@ -91,9 +90,9 @@ pub(super) fn reveal(
         return Err(none());
     }
     tracing::info!(
-        peer = %guest.peer,
         key = shown(&key),
         version = kept.entry().version,
+        reason = request.reason,
         "a secret was opened while no server answered"
     );
     Ok(v1::RevealResponse {

@@ -59,6 +59,8 @@ impl Warm {
         let fits = mirrors.iter().filter(|((prefix, reveals), _)| {
             (*reveals || !must_reveal) && range.is_within(&KeyRange::prefix(prefix.clone()))
         });
+        // What the cluster no longer lets the agent have is not handed on.
+        let fits = fits.filter(|(_, mirror)| !mirror.is_denied());
         let freshest = fits.min_by_key(|(_, mirror)| mirror.age());
         freshest.map(|(_, mirror)| mirror.clone())
     }

@@ -272,6 +272,22 @@ fn what_is_for_operators_is_refused_by_what_it_is_about() {
 }
 
 #[test]
+fn nobody_else_reports_the_agents_sets_of_files() {
+    let report = v1::FleetReport {
+        prefix: "ours/".into(),
+        set: "nginx".to_owned(),
+        ..Default::default()
+    };
+    let request = v1::FleetReportRequest {
+        reports: vec![report],
+    };
+    assert!(matches!(
+        passes("Fleet/Report", &request),
+        Err(Refused::Operators(_))
+    ));
+}
+
+#[test]
 fn a_compare_tells_what_it_compares() {
     let mut request = transaction("ours/w/a", false);
     let compare = v1::Compare {
@@ -295,6 +311,19 @@ fn parts_that_the_agent_does_not_know_are_never_passed_on() {
     let mut message = put.encode_to_vec();
     // Field 2000, a number.
     message.extend([0x80, 0x7d, 0x01]);
+    let passed = row.check.pass(&guest().grants, &message.into());
+    assert_eq!(passed, Err(Refused::Unknown));
+    // One as long as what a number of another field is shorter than it was: -1, in five bytes.
+    let range = v1::RangeRequest {
+        range: prefix("ours/"),
+        ..Default::default()
+    };
+    let row = table::find("/holdfast.v1.Kv/Range").unwrap();
+    let mut message = range.encode_to_vec();
+    message.extend([0x30, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+    message.extend([0x80, 0x7d, 0x80, 0x80, 0x01]);
+    let read = v1::RangeRequest::decode(&message[..]).unwrap();
+    assert_eq!(read.encoded_len(), message.len());
     let passed = row.check.pass(&guest().grants, &message.into());
     assert_eq!(passed, Err(Refused::Unknown));
     // An operation of a kind that came later.
