@@ -35,6 +35,8 @@ pub(crate) struct Keeper {
     record: Record,
     /// What was installed by this process, to put it back.
     wanted: Option<Arc<Wanted>>,
+    /// Whether the disk must be looked at before the set is said to be there.
+    is_in_doubt: bool,
     statuses: Statuses,
     status: SetStatus,
 }
@@ -69,6 +71,8 @@ impl Keeper {
             place,
             sources,
             wanted: None,
+            // Somebody may have been at it while no agent ran.
+            is_in_doubt: true,
             statuses,
             status,
         };
@@ -208,14 +212,11 @@ impl Keeper {
 
     async fn install_if_new(&mut self, wanted: Arc<Wanted>) {
         if self.is_installed(&wanted) {
-            let is_first = self.wanted.is_none();
             // It is what this revision says, too.
             self.status.revision = self.status.revision.max(wanted.revision);
             self.wanted = Some(wanted);
-            self.is_up_to_date();
-            if is_first {
-                // Somebody may have been at it while no agent ran.
-                self.mend().await;
+            if !self.is_in_doubt || self.mend().await {
+                self.is_up_to_date();
             }
         } else if self.install(wanted).await {
             self.is_up_to_date();
@@ -235,6 +236,7 @@ impl Keeper {
             Ok(()) => {
                 tracing::info!(set = %self.settings.name, revision, "a set was installed");
                 self.wanted = Some(wanted);
+                self.is_in_doubt = false;
                 self.status.installs += 1;
                 let installed = self.record.installed.as_ref();
                 self.status.revision = installed.map_or(revision, |installed| installed.revision);
@@ -277,8 +279,8 @@ impl Keeper {
         // Also where it failed half way: what is on the disk decides.
         if let Err(why) = installed {
             self.settle_intent();
-            // So that it is compared with the disk before it is said to be there.
             self.wanted = None;
+            self.is_in_doubt = true;
             return Err(why);
         }
         self.record.installed = self.record.intended.take();
@@ -300,31 +302,44 @@ impl Keeper {
         }
     }
 
-    /// Compares the disk with what was installed, and puts it right.
-    async fn mend(&mut self) {
+    /// Compares the disk with what was installed, and puts it right. If that fails, the status says why
+    /// until it was done.
+    async fn mend(&mut self) -> bool {
+        let is_right = self.try_mend().await;
+        self.is_in_doubt = !is_right;
+        is_right
+    }
+
+    async fn try_mend(&mut self) -> bool {
         let Some(installed) = self.record.installed.clone() else {
-            return;
+            return true;
         };
         let settings = Arc::clone(&self.settings);
         let found = match blocking(move || set::inspect(&settings, &installed)).await {
-            Ok(found) if found.is_empty() => return,
+            Ok(found) if found.is_empty() => return true,
             Ok(found) => shorten(&found),
-            Err(why) => return self.problem(0, why),
-        };
-        tracing::warn!(set = %self.settings.name, found, "somebody changed what was installed");
-        self.status.drifts += 1;
-        self.status.drifted = Some(found.clone());
-        match self.wanted.clone() {
-            // What keeps a newer one from being installed is still so.
-            Some(wanted) => {
-                self.install(wanted).await;
+            Err(why) => {
+                self.problem(0, why);
+                return false;
             }
+        };
+        // What could not be put right is found again and again.
+        if !self.is_in_doubt || self.status.drifted.as_ref() != Some(&found) {
+            tracing::warn!(set = %self.settings.name, found, "somebody changed what was installed");
+            self.status.drifts += 1;
+            self.status.drifted = Some(found.clone());
+        }
+        let is_right = match self.wanted.clone() {
+            // What keeps a newer one from being installed is still so.
+            Some(wanted) => self.install(wanted).await,
             None => {
                 let why = format!("{found}; it is put right as soon as the set can be made again");
                 self.problem(0, why);
+                false
             }
-        }
+        };
         self.say();
+        is_right
     }
 
     async fn run_hook(&mut self) -> Result<(), String> {

@@ -11,7 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdfast_tests::harness::Agent;
+use holdfast_client::{Client, Standing};
+use holdfast_tests::harness::{Agent, wait};
 
 use crate::{one_node, put, until};
 
@@ -200,6 +201,54 @@ async fn what_somebody_edits_is_found_told_and_put_right() {
         agent.read("pair/current/first") == "1\n"
     })
     .await;
+}
+
+/// Waits until the cluster knows that the set stands so.
+async fn until_standing(client: &Client, standing: Standing) {
+    wait::until(format!("{standing:?}"), crate::LIMIT, || async {
+        let fleet = client.fleet().list("web/").await.ok()?;
+        (fleet.entries.first()?.standing() == standing).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_put_right_is_told_and_tried_again_until_it_is() {
+    let (cluster, client) = one_node().await;
+    let settings = PAIR
+        .replace(", \"app/\"", "")
+        .replace("inspect = \"200ms\"", "inspect = \"1h\"")
+        + "[set.check]\nexec = [\"@DIR@/check\"]\n";
+    let mut agent = Agent::new(&cluster, "agent", &settings).unwrap();
+    agent.write("both.j2", "{{ key('web/number') }}\n").unwrap();
+    let check = "cd \"$(dirname \"$0\")\"; echo x >> checked; test ! -e broken";
+    agent.write_script("check", check).unwrap();
+    agent.write_script("hook", "true").unwrap();
+    put(&client, &[("web/number", "1")]).await;
+    agent.start().unwrap();
+    until_standing(&client, Standing::Applied).await;
+    assert_eq!(agent.read("checked"), "x\n");
+
+    // Edited while no agent looks, and the next one finds it, but may not put it right.
+    agent.kill();
+    fs::write(agent.join("pair/current/first"), "mine\n").unwrap();
+    agent.write("broken", "").unwrap();
+    agent.start().unwrap();
+    until("a third attempt", || {
+        agent.read("checked").lines().count() >= 4
+    })
+    .await;
+    assert_eq!(agent.read("pair/current/first"), "mine\n");
+    until_standing(&client, Standing::Rejected).await;
+    fs::remove_file(agent.join("broken")).unwrap();
+    until("it is put right", || {
+        agent.read("pair/current/first") == "1\n"
+    })
+    .await;
+    until_standing(&client, Standing::Applied).await;
+    let said = agent.said();
+    assert_eq!(said.matches("first was edited").count(), 1, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
