@@ -250,11 +250,14 @@ impl Keeper {
     }
 
     async fn try_install(&mut self, wanted: &Arc<Wanted>) -> Result<(), String> {
-        let serial = self.record.serial + 1;
-        self.record.serial = serial;
         let settings = Arc::clone(&self.settings);
-        let staging = Arc::clone(wanted);
-        let staged = blocking(move || set::stage(&settings, serial, &staging)).await?;
+        let (staging, last) = (Arc::clone(wanted), self.record.serial);
+        let staged = blocking(move || {
+            let serial = set::next_serial(&settings, last)?;
+            Ok((serial, set::stage(&settings, serial, &staging)?))
+        });
+        let (serial, staged) = staged.await?;
+        self.record.serial = serial;
         if let Some(check) = &self.settings.check {
             let about = self.about(staged.folder(), wanted.revision);
             if let Err(error) = hook::check(check, &about).await {

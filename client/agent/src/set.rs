@@ -88,6 +88,16 @@ impl Staged {
     }
 }
 
+/// The next serial number: above the last one that is known, and above every version that is there, of
+/// which a record that was lost knows nothing.
+pub(crate) fn next_serial(settings: &SetSettings, last: u64) -> Result<u64, InstallError> {
+    let newest = match settings.place() {
+        Place::Folder(folder) => versions::newest(folder)?,
+        Place::Single => 0,
+    };
+    Ok(last.max(newest) + 1)
+}
+
 /// Writes a set beside what is there, complete and synced.
 pub(crate) fn stage(
     settings: &SetSettings,

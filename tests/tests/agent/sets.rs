@@ -201,6 +201,16 @@ async fn what_somebody_edits_is_found_told_and_put_right() {
         agent.read("pair/current/first") == "1\n"
     })
     .await;
+    // An agent that knows of nothing takes none of the files away that are in use.
+    agent.kill();
+    let version = fs::canonicalize(agent.join("pair/current")).unwrap();
+    fs::remove_file(agent.join("state/records/pair.json")).unwrap();
+    agent.start().unwrap();
+    until("a new version", || {
+        fs::canonicalize(agent.join("pair/current")).is_ok_and(|now| now > version)
+    })
+    .await;
+    assert_eq!(fs::read_to_string(version.join("first")).unwrap(), "1\n");
 }
 
 /// Waits until the cluster knows that the set stands so.

@@ -100,6 +100,25 @@ fn a_version_is_whole_and_the_link_leads_to_it() {
 }
 
 #[test]
+fn what_is_in_use_is_not_removed_where_the_record_was_lost() {
+    let (_folder, root) = folder();
+    let set = settings(&root.join("set"), "");
+    assert_eq!(next_serial(&set, 0).unwrap(), 1, "there is no folder");
+    install(&set, 1, "one").unwrap();
+    install(&set, 12, "two").unwrap();
+    fs::create_dir(root.join("set/99999999999999999999-r1")).unwrap();
+    fs::create_dir(root.join("set/000020-old")).unwrap();
+    assert_eq!(next_serial(&set, 0).unwrap(), 13);
+    assert_eq!(next_serial(&set, 30).unwrap(), 31);
+    let current = root.join("set/current");
+    let before = fs::metadata(current.join("site.conf")).unwrap().ino();
+    let again = install(&set, 12, "two").unwrap_err().to_string();
+    assert!(again.contains("000012-r7 could not be replaced"), "{again}");
+    let after = fs::metadata(current.join("site.conf")).unwrap().ino();
+    assert_eq!(after, before);
+}
+
+#[test]
 fn folders_on_the_way_are_the_agents_own() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root gives folders away");

@@ -84,8 +84,7 @@ impl Staged {
     pub(super) fn install(self, keep: usize) -> Result<(), InstallError> {
         let root = &self.root;
         let before = root.link(CURRENT)?;
-        // A version that was named so and never recorded.
-        root.remove_all(&self.version)?;
+        // Fails if there is one of this name: it may be in use.
         root.rename(&self.staging, &self.version)?;
         root.sync()?;
         crate::fault::at("folder renamed");
@@ -102,6 +101,18 @@ impl Staged {
     pub(super) fn discard(self) -> Result<(), InstallError> {
         self.root.remove_all(&self.staging)
     }
+}
+
+/// The highest serial number of a version; 0: there is none.
+pub(super) fn newest(folder: &Path) -> Result<u64, InstallError> {
+    let root = match Directory::open(folder) {
+        Ok(root) => root,
+        Err(error) if error.is_gone() => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let names = root.names()?;
+    let serials = names.iter().filter_map(|name| serial_of(name));
+    Ok(serials.max().unwrap_or(0))
 }
 
 /// The version that the link leads to.
@@ -185,7 +196,7 @@ fn prune(
     let mut older: Vec<&OsStr> = names
         .iter()
         .map(|name| name.as_os_str())
-        .filter(|name| is_version(name) && *name != OsStr::new(current))
+        .filter(|name| serial_of(name).is_some() && *name != OsStr::new(current))
         .collect();
     older.sort_unstable_by_key(|name| std::cmp::Reverse((Some(*name) == before, *name)));
     for name in older.into_iter().skip(keep) {
@@ -199,10 +210,13 @@ fn prune(
     Ok(())
 }
 
-fn is_version(name: &OsStr) -> bool {
+/// The serial number in a version's name. `None`: it is the name of no version.
+fn serial_of(name: &OsStr) -> Option<u64> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let name = name.to_str().and_then(|name| name.split_once("-r"));
-    name.is_some_and(|(serial, revision)| digits(serial) && digits(revision))
+    let (serial, revision) = name.to_str()?.split_once("-r")?;
+    (digits(serial) && digits(revision)).then_some(())?;
+    // No agent comes to higher ones.
+    serial.parse::<u32>().ok().map(u64::from)
 }
 
 /// The folders that a file lies in, and its name.
