@@ -392,6 +392,25 @@ async fn a_change_starts_it_anew_and_one_that_makes_no_difference_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_outlives_a_quit_is_started_anew_for_a_change() {
+    let (cluster, client) = one_node().await;
+    greet(&client, "hello").await;
+    let options = ["--on-change", "restart", "--settle", "50ms", "--grace"];
+    let options = [&options[..], &["1s"]].concat();
+    let mut service = Service::start(&cluster, "service", SERVICE, &options);
+    service.until_greeted(&["hello"]).await;
+    service.signal(Signal::QUIT);
+    until("QUIT", || service.read("heard") == "QUIT\n").await;
+    // While it may yet end of it.
+    greet(&client, "hi").await;
+    service.until_greeted(&["hello", "hi"]).await;
+    service.signal(Signal::INT);
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), 42);
+    assert_eq!(service.read("wrong"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_not_started_anew_is_told_or_left_alone_and_the_fleet_shows_it() {
     let (cluster, client) = one_node().await;
     let first = greet(&client, "hello").await;

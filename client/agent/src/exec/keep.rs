@@ -3,7 +3,8 @@
 //! Invariants: (1) two of a command never run at once: the next is started when the one before has ended,
 //! with all that it started. (2) A command that runs is ended for a new environment only if there is one
 //! that differs and can be used. (3) What asks this process to end, ends the command and all that it
-//! started; no other is started then.
+//! started; no other is started then. A command may take INT and QUIT for something else: one that runs on
+//! for the grace was not asked to end.
 
 use std::{ffi::OsString, process::ExitStatus, sync::Arc, time::Duration};
 
@@ -70,6 +71,7 @@ impl Keep {
                 environment,
                 ending: None,
                 kill_at: None,
+                forget_at: None,
             };
             match one.run(&mut seen, &mut signals, &mut orphans, &has).await? {
                 Some(code) => return Ok(code),
@@ -97,6 +99,8 @@ struct One<'a> {
     announced: Arc<Environment>,
     ending: Option<Ending>,
     kill_at: Option<Instant>,
+    /// When it has outlived INT or QUIT.
+    forget_at: Option<Instant>,
 }
 
 impl One<'_> {
@@ -119,6 +123,7 @@ impl One<'_> {
                     self.running.kill_all();
                     self.kill_at = None;
                 }
+                () = until(self.forget_at) => self.forget(),
                 Ok(()) = seen.changed() => {
                     let newest = Arc::clone(&seen.borrow_and_update().environment);
                     self.judge(newest, has);
@@ -143,18 +148,34 @@ impl One<'_> {
 
     fn pass(&mut self, signal: Signal) {
         self.running.pass(signal);
-        if asks_to_end(signal) {
-            self.ending = Some(Ending::ForGood);
+        if !asks_to_end(signal) {
+            return;
         }
-        if signal == Signal::TERM && self.kill_at.is_none() {
-            self.kill_at = Some(Instant::now() + self.keep.grace);
+        // INT or QUIT takes back nothing of what ends it anyhow.
+        let is_ended = self.ending.is_some() && self.forget_at.is_none();
+        self.ending = Some(Ending::ForGood);
+        let grace_ends = Instant::now() + self.keep.grace;
+        if signal == Signal::TERM {
+            self.kill_at.get_or_insert(grace_ends);
+            self.forget_at = None;
+        } else if !is_ended {
+            self.forget_at = Some(grace_ends);
+        }
+    }
+
+    /// It was not asked to end, as it turned out; what changed since counts now.
+    fn forget(&mut self) {
+        tracing::info!("the command runs on after INT or QUIT, and is kept as before");
+        self.forget_at = None;
+        self.ending = None;
+        if matches!(self.keep.on_change, OnChange::Restart) {
+            self.end_for_another();
         }
     }
 
     fn judge(&mut self, newest: Arc<Environment>, has: &watch::Sender<Has>) {
-        let is_same = newest.says_the_same(&self.environment);
         let revision = newest.revision();
-        if is_same {
+        if newest.says_the_same(&self.environment) {
             has.send_modify(|has| has.revision = revision);
         }
         if newest.says_the_same(&self.announced) {
@@ -172,14 +193,20 @@ impl One<'_> {
                 tracing::info!(revision, %signal, "the environment changed; the command is told");
                 self.running.pass(signal.get());
             }
-            OnChange::Restart if !is_same && self.ending.is_none() => {
-                tracing::info!(revision, "the environment changed; the command is ended");
-                self.ending = Some(Ending::ForAnother);
-                self.kill_at = Some(Instant::now() + self.keep.grace);
-                self.running.ask_all_to_end();
-            }
-            OnChange::Restart => {}
+            OnChange::Restart => self.end_for_another(),
         }
+    }
+
+    /// Asks it to end, unless it was asked already, or has what another would have.
+    fn end_for_another(&mut self) {
+        if self.ending.is_some() || self.announced.says_the_same(&self.environment) {
+            return;
+        }
+        let revision = self.announced.revision();
+        tracing::info!(revision, "the environment changed; the command is ended");
+        self.ending = Some(Ending::ForAnother);
+        self.kill_at = Some(Instant::now() + self.keep.grace);
+        self.running.ask_all_to_end();
     }
 
     /// Of what the command started: after it, that is killed. At once, if it has passed.
