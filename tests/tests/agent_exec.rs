@@ -43,6 +43,16 @@ echo "$$ $greeting" >> started
 while kill -0 $PPID 2>/dev/null; do sleep 0.02; done
 "#;
 
+/// Ends at once, and leaves a worker that has something to do yet.
+const DRAINING: &str = r#"#!/bin/sh
+cd "$(dirname "$0")"
+(trap 'echo >> asked; sleep 1; echo >> drained; exit' TERM
+ while kill -0 $PPID 2>/dev/null; do sleep 0.02; done) &
+trap 'exit 42' TERM
+echo "$$ $greeting" >> started
+while kill -0 $PPID 2>/dev/null; do sleep 0.02; done
+"#;
+
 async fn one_node() -> (Cluster, Client) {
     let options = ClusterOptions {
         nodes: 1,
@@ -408,6 +418,21 @@ async fn a_command_that_outlives_a_quit_is_started_anew_for_a_change() {
     service.signal(Signal::TERM);
     assert_eq!(service.code(), 42);
     assert_eq!(service.read("wrong"), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_still_drains_has_its_grace_also_if_no_other_is_to_be_started() {
+    let (cluster, client) = one_node().await;
+    greet(&client, "hello").await;
+    let options = ["--on-change", "restart", "--settle", "50ms"];
+    let mut service = Service::start(&cluster, "draining", DRAINING, &options);
+    service.until_greeted(&["hello"]).await;
+    greet(&client, "hi").await;
+    until("it is drained", || service.read("asked") == "\n").await;
+    service.signal(Signal::TERM);
+    assert_eq!(service.code(), 42);
+    assert_eq!(service.read("drained"), "\n");
+    assert_eq!(service.greetings(), ["hello"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

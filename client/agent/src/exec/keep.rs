@@ -6,7 +6,7 @@
 //! started; no other is started then. A command may take INT and QUIT for something else: one that runs on
 //! for the grace was not asked to end.
 
-use std::{ffi::OsString, process::ExitStatus, sync::Arc, time::Duration};
+use std::{ffi::OsString, pin::pin, process::ExitStatus, sync::Arc, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -220,10 +220,12 @@ impl One<'_> {
 
     /// `None`: another may be started.
     async fn until_all_ended(self, status: ExitStatus, signals: &mut Signals) -> Option<u8> {
+        let mut rest = pin!(self.running.end_rest(self.deadline()));
         tokio::select! {
-            () = self.running.end_rest(self.deadline()) => None,
+            () = &mut rest => None,
             _ = signals.next_end() => {
-                self.running.kill_all();
+                // It was asked to end, and has its grace.
+                rest.await;
                 Some(code_of(status))
             }
         }
