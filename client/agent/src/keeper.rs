@@ -37,8 +37,17 @@ pub(crate) struct Keeper {
     wanted: Option<Arc<Wanted>>,
     /// Whether the disk must be looked at before the set is said to be there.
     is_in_doubt: bool,
+    /// What the check refused, while that is the problem.
+    refused: Option<wait::Refused>,
     statuses: Statuses,
     status: SetStatus,
+}
+
+/// Why a set was not installed.
+enum NotInstalled {
+    /// By its check.
+    Refused(String),
+    Failed(String),
 }
 
 /// Why a set is not up to date.
@@ -73,6 +82,7 @@ impl Keeper {
             wanted: None,
             // Somebody may have been at it while no agent ran.
             is_in_doubt: true,
+            refused: None,
             statuses,
             status,
         };
@@ -112,7 +122,7 @@ impl Keeper {
                     self.mend().await;
                 }
                 () = wait::until(hook) => {}
-                () = wait::retry(self.status.problem.is_some()) => {}
+                () = wait::retry(self.status.problem.is_some(), self.refused.as_ref()) => {}
                 () = stopped(&mut stop) => return,
             }
         }
@@ -224,6 +234,7 @@ impl Keeper {
     }
 
     fn is_up_to_date(&mut self) {
+        self.refused = None;
         self.status.problem = None;
         self.status.offered = 0;
         self.say();
@@ -232,6 +243,13 @@ impl Keeper {
     /// Whether it was installed; if not, the status says why.
     async fn install(&mut self, wanted: Arc<Wanted>) -> bool {
         let revision = wanted.revision;
+        let refused = self.refused.as_ref();
+        if refused.is_some_and(|refused| refused.is_early(&wanted.digest)) {
+            // Why, is in the status.
+            self.status.offered = revision;
+            self.say();
+            return false;
+        }
         match self.try_install(&wanted).await {
             Ok(()) => {
                 tracing::info!(set = %self.settings.name, revision, "a set was installed");
@@ -242,14 +260,20 @@ impl Keeper {
                 self.status.revision = installed.map_or(revision, |installed| installed.revision);
                 true
             }
-            Err(why) => {
+            Err(NotInstalled::Refused(why)) => {
+                let refused = wait::Refused::again(self.refused.take(), &wanted.digest);
+                self.problem(revision, format!("the check refused it: {why}"));
+                self.refused = Some(refused);
+                false
+            }
+            Err(NotInstalled::Failed(why)) => {
                 self.problem(revision, why);
                 false
             }
         }
     }
 
-    async fn try_install(&mut self, wanted: &Arc<Wanted>) -> Result<(), String> {
+    async fn try_install(&mut self, wanted: &Arc<Wanted>) -> Result<(), NotInstalled> {
         let settings = Arc::clone(&self.settings);
         let (staging, last) = (Arc::clone(wanted), self.record.serial);
         let staged = blocking(move || {
@@ -263,7 +287,7 @@ impl Keeper {
             if let Err(error) = hook::check(check, &about).await {
                 // It is removed with the next one if not now.
                 let _ = blocking(move || staged.discard()).await;
-                return Err(format!("the check refused it: {}", chain(&error)));
+                return Err(NotInstalled::Refused(chain(&error)));
             }
         }
         let mut intended = Installed::of(wanted, serial, staged.version());
@@ -284,12 +308,12 @@ impl Keeper {
             self.settle_intent();
             self.wanted = None;
             self.is_in_doubt = true;
-            return Err(why);
+            return Err(why.into());
         }
         self.record.installed = self.record.intended.take();
         let saved = self.save().await;
         crate::fault::at("recorded");
-        saved
+        Ok(saved?)
     }
 
     /// Whether what was about to be installed, is. Where single files are half replaced, neither is
@@ -403,6 +427,7 @@ impl Keeper {
         if self.status.problem.as_ref() != Some(&why) {
             tracing::warn!(set = %self.settings.name, why, "a set is not up to date");
         }
+        self.refused = None;
         self.status.problem = Some(why);
         self.status.offered = offered;
         self.say();
@@ -439,6 +464,12 @@ impl Keeper {
             },
             _ => HookStatus::Owed,
         }
+    }
+}
+
+impl From<String> for NotInstalled {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
     }
 }
 

@@ -262,6 +262,35 @@ async fn what_cannot_be_put_right_is_told_and_tried_again_until_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_check_refuses_is_tried_later_and_later_and_another_at_once() {
+    let (cluster, client) = one_node().await;
+    let settings =
+        PAIR.replace(", \"app/\"", "") + "[set.check]\nexec = [\"@DIR@/check\", \"{folder}\"]\n";
+    let mut agent = Agent::new(&cluster, "agent", &settings).unwrap();
+    agent.write("both.j2", "{{ key('web/number') }}\n").unwrap();
+    let check = "date +%s%3N >> \"$(dirname \"$0\")/checked\"; ! grep -q bad \"$1/first\"";
+    agent.write_script("check", check).unwrap();
+    agent.write_script("hook", "true").unwrap();
+    put(&client, &[("web/number", "bad")]).await;
+    agent.start().unwrap();
+    let checked = || -> Vec<u64> {
+        let checked = agent.read("checked");
+        checked.lines().map(|line| line.parse().unwrap()).collect()
+    };
+    until("a third attempt", || checked().len() == 3).await;
+    let at = checked();
+    assert!(at[2] - at[1] > 3_500, "it came too early: {at:?}");
+    // The next would be eight seconds later, and what is no other set changes nothing.
+    put(&client, &[("web/other", "1")]).await;
+    let last = put(&client, &[("web/number", "1")]).await;
+    until("another set", || agent.read("pair/current/first") == "1\n").await;
+    let at = checked();
+    assert_eq!(at.len(), 4, "{at:?}");
+    assert!(at[3] - at[2] < 7_500, "it was not tried at once: {at:?}");
+    until_told(&cluster, last).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_set_is_never_emptied_and_a_broken_one_harms_no_other() {
     let (cluster, client) = one_node().await;
     let settings = r#"

@@ -15,6 +15,14 @@ pub(super) struct Wait {
     hook_serial: u64,
 }
 
+/// A set that its check refused: it is tried again later and later, and at once if it changes.
+pub(super) struct Refused {
+    /// The set's.
+    digest: String,
+    times: u32,
+    due: Instant,
+}
+
 impl Wait {
     pub(super) fn new(settings: &SetSettings) -> Self {
         let inspect = settings.inspect.get();
@@ -61,15 +69,38 @@ impl Wait {
                 if hook.attempts.is_some_and(|most| attempts >= most) {
                     return None;
                 }
-                let doubled = 1_u32 << attempts.saturating_sub(1).min(20);
-                let backoff = hook.backoff.get().saturating_mul(doubled);
-                Some(Instant::now() + backoff.min(hook.longest_backoff.get()))
+                let (first, longest) = (hook.backoff.get(), hook.longest_backoff.get());
+                Some(Instant::now() + backoff(attempts, first, longest))
             });
     }
 
     pub(super) fn next_hook(&self) -> Option<Instant> {
         self.next_hook
     }
+}
+
+impl Refused {
+    /// It was refused now, after it may have been `before`.
+    pub(super) fn again(before: Option<Self>, digest: &str) -> Self {
+        let before = before.filter(|before| before.digest == digest);
+        let times = before.map_or(0, |before| before.times) + 1;
+        Self {
+            digest: digest.to_owned(),
+            times,
+            due: Instant::now() + backoff(times, RETRY, LONGEST_RETRY),
+        }
+    }
+
+    /// Whether a set is the same and was refused a short time ago.
+    pub(super) fn is_early(&self, digest: &str) -> bool {
+        self.digest == digest && Instant::now() < self.due
+    }
+}
+
+/// Doubled with each attempt.
+fn backoff(attempts: u32, first: Duration, longest: Duration) -> Duration {
+    let doubled = 1_u32 << attempts.saturating_sub(1).min(20);
+    first.saturating_mul(doubled).min(longest)
 }
 
 /// Returns at a time; never without one.
@@ -81,14 +112,14 @@ pub(super) async fn until(due: Option<Instant>) {
 }
 
 /// Returns when what could not be done may be tried again; never if there is no problem.
-pub(super) async fn retry(has_problem: bool) {
-    match has_problem {
-        true => tokio::time::sleep(RETRY).await,
-        false => std::future::pending().await,
-    }
+pub(super) async fn retry(has_problem: bool, refused: Option<&Refused>) {
+    let due = || refused.map_or_else(|| Instant::now() + RETRY, |refused| refused.due);
+    until(has_problem.then(due)).await;
 }
 
 const RETRY: Duration = Duration::from_secs(2);
+/// Of what is refused again and again.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -124,6 +155,21 @@ mod tests {
              backoff = \"1s\"\nlongest_backoff = \"10s\"\n{hook}"
         );
         toml::from_str(&text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_tried_later_and_later_and_another_set_at_once() {
+        let mut refused = None;
+        for seconds in [2, 4, 8, 16, 32, 60, 60] {
+            let again = Refused::again(refused, "one");
+            assert_eq!((again.due - Instant::now()).as_secs(), seconds);
+            assert!(again.is_early("one") && !again.is_early("another"));
+            retry(true, Some(&again)).await;
+            assert!(!again.is_early("one"));
+            refused = Some(again);
+        }
+        let another = Refused::again(refused, "another");
+        assert_eq!((another.due - Instant::now()).as_secs(), 2);
     }
 
     #[tokio::test(start_paused = true)]
