@@ -247,7 +247,7 @@ async fn a_policy_that_wants_a_reason_wants_it_through_the_agent_too() {
     wait::until_true("the agent to have it", LIMIT, at_hand)
         .await
         .unwrap();
-    let hurried = service.with_timeout(Duration::from_millis(2));
+    let hurried = service.with_timeout(Duration::from_micros(200));
     for _ in 0..20 {
         let local = ReadOptions {
             consistency: Consistency::Local,
