@@ -6,6 +6,7 @@
 //! a server that is up to date only, and never from a cache. The same contents are not older, whatever is
 //! known of their revision: they are put back from a cache.
 
+mod error;
 mod wait;
 
 use std::{
@@ -16,6 +17,8 @@ use std::{
 use holdfast_client::{Place, ReadError};
 use tokio::sync::watch;
 
+pub(crate) use self::error::KeepError;
+use self::error::NotInstalled;
 use crate::{
     failure::chain,
     hook::{self, About},
@@ -41,24 +44,6 @@ pub(crate) struct Keeper {
     refused: Option<wait::Refused>,
     statuses: Statuses,
     status: SetStatus,
-}
-
-/// Why a set was not installed.
-enum NotInstalled {
-    /// By its check.
-    Refused(String),
-    Failed(String),
-}
-
-/// Why a set is not up to date.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("{0}")]
-    NotInstalled(String),
-    #[error("the hook failed: {0}")]
-    Hook(String),
 }
 
 impl Keeper {
@@ -464,12 +449,6 @@ impl Keeper {
             },
             _ => HookStatus::Owed,
         }
-    }
-}
-
-impl From<String> for NotInstalled {
-    fn from(why: String) -> Self {
-        Self::Failed(why)
     }
 }
 

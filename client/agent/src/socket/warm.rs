@@ -22,8 +22,9 @@ pub(super) struct Freshness {
 }
 
 impl Warm {
-    /// Opens one, and tries until it is open.
+    /// Opens one, and tries until it is open: later and later, for each attempt may be a whole snapshot.
     pub(super) async fn open(&self, sources: &Arc<Sources>, prefix: String, reveals: bool) {
+        let mut pause = FIRST_PAUSE;
         loop {
             match sources.mirror(&prefix, reveals).await {
                 Ok(mirror) => {
@@ -38,7 +39,8 @@ impl Warm {
                         let rest = (prefix.clone(), false);
                         self.mirrors.write().insert(rest, mirror);
                     }
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
@@ -100,4 +102,5 @@ fn millis(age: Duration) -> u64 {
     u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
-const AGAIN: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
