@@ -69,7 +69,8 @@ pub(crate) struct Render {
 ///
 /// Signals are passed on to the command (TERM, INT, HUP, USR1, USR2, QUIT, WINCH), and kvagent exits as
 /// the command did: with its exit code, with 128 and the number of the signal that ended it, with 127 if
-/// there is no such program, with 126 if it cannot be started. After TERM the command has --grace to end.
+/// there is no such program, with 126 if it cannot be started. After TERM the command has --grace to end;
+/// one that runs on for so long after INT or QUIT took them for something else, and is kept.
 /// SIGKILL of kvagent itself leaves the command to whoever manages the service.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
