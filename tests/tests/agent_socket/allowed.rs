@@ -9,7 +9,7 @@ use holdfast_client::{
 };
 use holdfast_tests::harness::{program, wait};
 
-use crate::{LIMIT, agent, agent_as, allow, cluster_of, kvctl, put_secret, service};
+use crate::{LIMIT, agent, agent_as, allow, cluster_of, kvctl, node_context, put_secret, service};
 
 fn refused(result: Result<impl std::fmt::Debug, ReadError>, what: &str) {
     match result {
@@ -210,30 +210,9 @@ async fn an_operator_goes_through_the_agent_and_the_audit_log_tells_who_asked() 
 async fn a_policy_that_wants_a_reason_wants_it_through_the_agent_too() {
     let (cluster, operator) = cluster_of(1).await;
     put_secret(&cluster, &operator, "web/password", "hunter2").await;
-    let admin = cluster.context_file();
-    let role = [
-        "role",
-        "set",
-        "node",
-        "--allow",
-        "list,read:web/",
-        "--allow",
-        "reveal+reason:web/",
-    ];
-    program::kvctl(&admin, &role).await.success();
-    let folder = cluster.folder().join("node");
-    let issue = [
-        "identity",
-        "issue",
-        "node",
-        "--role",
-        "node",
-        "--out",
-        folder.to_str().unwrap(),
-    ];
-    program::kvctl(&admin, &issue).await.success();
+    let context = node_context(&cluster, &["list,read:web/", "reveal+reason:web/"]).await;
     let entry = allow("prefixes = [\"web/\"]\nreveal = true");
-    let agent = agent_as(&cluster, "agent", &folder.join("node.toml"), &[entry]).await;
+    let agent = agent_as(&cluster, "agent", &context, &[entry]).await;
     let service = service(&agent);
     let secrets = service.secrets();
     let wants_reason = |refused: ReadError| {

@@ -83,6 +83,25 @@ async fn agent_as(cluster: &Cluster, name: &str, context: &Path, entries: &[Stri
     agent
 }
 
+/// A context with a certificate of its own, in the name of `node`, which may do this.
+async fn node_context(cluster: &Cluster, allowed: &[&str]) -> PathBuf {
+    set_role(cluster, allowed).await;
+    let folder = cluster.folder().join("node");
+    let out = folder.to_str().unwrap();
+    let issue = ["identity", "issue", "node", "--role", "node", "--out", out];
+    let ran = program::kvctl(&cluster.context_file(), &issue).await;
+    ran.success();
+    folder.join("node.toml")
+}
+
+/// Gives the role `node` these rules in place of those it has.
+async fn set_role(cluster: &Cluster, allowed: &[&str]) {
+    let rules = allowed.iter().flat_map(|rule| ["--allow", rule]);
+    let role: Vec<&str> = ["role", "set", "node"].into_iter().chain(rules).collect();
+    let ran = program::kvctl(&cluster.context_file(), &role).await;
+    ran.success();
+}
+
 async fn start(agent: &mut Agent) {
     agent.start().unwrap();
     let path = socket(agent);

@@ -9,7 +9,10 @@ use holdfast_client::{
 use holdfast_tests::harness::wait;
 use serde::Deserialize;
 
-use crate::{LIMIT, agent, allow, cluster_of, hasty, kvctl, put_secret, service, start};
+use crate::{
+    LIMIT, agent, agent_as, allow, cluster_of, hasty, kvctl, node_context, put_secret, service,
+    set_role, start,
+};
 
 #[derive(Deserialize)]
 struct Web {
@@ -220,4 +223,42 @@ async fn services_start_and_read_on_while_every_server_is_down() {
     .await
     .unwrap();
     service.get("web/number").await.unwrap().unwrap();
+}
+
+/// What was taken away stays away, also while there is nobody to ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_cluster_denied_the_agent_is_not_handed_on_from_memory() {
+    let (mut cluster, operator) = cluster_of(1).await;
+    operator.put("web/number", Value::Integer(7)).await.unwrap();
+    put_secret(&cluster, &operator, "web/password", "hunter2").await;
+    let context = node_context(&cluster, &["list,read,reveal:web/"]).await;
+    let entry = allow("prefixes = [\"web/\"]\nreveal = true");
+    let agent = agent_as(&cluster, "agent", &context, &[entry]).await;
+    let says = async |words: &str| {
+        let said = wait::until_true(words, LIMIT, || agent.said().contains(words)).await;
+        said.unwrap_or_else(|error| panic!("{error}: {}", agent.said()));
+    };
+    says("is at hand").await;
+    set_role(&cluster, &["list,read:other/"]).await;
+    operator.put("web/number", Value::Integer(8)).await.unwrap();
+    says("the mirror cannot follow the cluster").await;
+    cluster.kill_all();
+
+    let service = hasty(&agent);
+    let refused = wait::until("the servers to be known to be lost", LIMIT, || async {
+        let found = service.get_with("web/number", local()).await;
+        let told = found.expect_err("nothing is handed on").to_string();
+        told.contains("does not have").then_some(())
+    });
+    refused.await.unwrap();
+    let options = RevealOptions {
+        consistency: Consistency::Local,
+        reason: "ticket 7".to_owned(),
+        ..RevealOptions::default()
+    };
+    let secrets = service.secrets();
+    secrets
+        .reveal_with("web/password", options)
+        .await
+        .unwrap_err();
 }
