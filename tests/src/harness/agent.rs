@@ -107,6 +107,16 @@ impl Agent {
         self.process = None;
     }
 
+    /// Whether a hook, or another program of this agent's folder, runs: also one that outlived the agent.
+    pub fn has_programs(&self) -> bool {
+        let folder = self.join("").into_os_string().into_encoded_bytes();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let lines =
+            processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        let mut lines = lines.into_iter();
+        lines.any(|line| line.windows(folder.len()).any(|part| part == folder))
+    }
+
     /// Runs `kvagent render` to its end.
     pub async fn render(&self, arguments: &[&str]) -> Ran {
         let mut command = tokio::process::Command::new(binaries::kvagent());
