@@ -94,8 +94,9 @@ struct Shared {
     of_agents_disk: AtomicBool,
     /// An agent told what it has, and not how old that is.
     of_unknown_age: AtomicBool,
-    /// What it began with, from a disk, was current then.
-    seeded_at: Option<SystemTime>,
+    /// How long ago what it began with, from a disk, was current at its start. Counted on by a clock that
+    /// nobody sets.
+    seeded_age: Option<Duration>,
     /// When what it had before the last change was known to be current last.
     superseded: Mutex<Option<SystemTime>>,
     /// The revision of the last change.
@@ -223,7 +224,7 @@ impl Mirror {
     /// Where its answers come from: memory, or the disk of this node until a server answered (this
     /// process or the agent of this node).
     pub fn origin(&self) -> Origin {
-        match self.shared.seeded_at {
+        match self.shared.seeded_age {
             Some(_) if *self.shared.reached.borrow() == 0 => Origin::Disk,
             _ if self.shared.of_agents_disk.load(Ordering::Acquire) => Origin::Disk,
             _ => Origin::Cache,
@@ -336,7 +337,7 @@ impl Shared {
             of_agent: AtomicBool::new(false),
             of_agents_disk: AtomicBool::new(false),
             of_unknown_age: AtomicBool::new(false),
-            seeded_at: None,
+            seeded_age: None,
             superseded: Mutex::new(None),
             changed: watch::Sender::new(0),
             reached: watch::Sender::new(0),
@@ -350,12 +351,10 @@ impl Shared {
 
     fn age(&self) -> Duration {
         match self.current_at_us.load(Ordering::Acquire) {
-            NEVER => self.seeded_at.map_or(Duration::MAX, |at| {
-                // A clock that went back says nothing.
-                SystemTime::now()
-                    .duration_since(at)
-                    .unwrap_or(Duration::MAX)
-            }),
+            NEVER => {
+                let seeded = self.seeded_age.unwrap_or(Duration::MAX);
+                seeded.saturating_add(self.start.elapsed())
+            }
             at => {
                 let now = self.start.elapsed().as_micros() as i64;
                 Duration::from_micros(now.saturating_sub(at).max(0) as u64)

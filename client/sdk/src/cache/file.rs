@@ -97,7 +97,7 @@ impl Cache {
             });
         }
         if saved.serial == mark.serial {
-            saved.confirmed_at = saved.confirmed_at.max(at(mark.confirmed_at_ms));
+            saved.confirmed_at = at(mark.confirmed_at_ms);
             saved.view = saved.view.still_at(mark.revision);
         }
         Ok(saved)

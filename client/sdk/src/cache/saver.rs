@@ -123,6 +123,7 @@ impl Saver {
         let before = on_disk.as_ref().map(|on_disk| on_disk.confirmed_at);
         let confirmed_at = job.confirmed_at.max(before);
         let confirmed_at = confirmed_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        let confirmed_at = confirmed_at.min(SystemTime::now());
         let saved = Saved {
             serial,
             secrets: (*job.secrets).clone(),
@@ -159,7 +160,9 @@ impl Saver {
         let (serial, revision) = (self.serial, now.view.revision());
         let at = now.confirmed_at.unwrap_or(on_disk.confirmed_at);
         let newer = at.duration_since(on_disk.confirmed_at).unwrap_or_default();
-        if newer < LOOK / 2 && revision <= on_disk.revision {
+        // The clock was ahead when that was noted: it would look younger than it is, later on.
+        let is_ahead = on_disk.confirmed_at > SystemTime::now();
+        if !is_ahead && newer < LOOK / 2 && revision <= on_disk.revision {
             return Ok(());
         }
         self.blocking(move |cache| cache.set_mark(serial, revision, at))

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Entry, Secret, mirror::Kept};
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 /// A cache, its folder, and the bytes of two states that were saved one after the other.
 struct Scene {
     cache: Cache,
@@ -130,6 +132,22 @@ fn how_long_it_was_so_comes_back_from_its_own_mark_alone() {
     scene.cache.set_mark(1, 26, later).unwrap();
     assert_eq!(scene.cache.load().unwrap().view.revision(), 20);
     assert_eq!(scene.load(new, old_mark).unwrap(), content(&state(2)));
+}
+
+/// What was noted while the clock was ahead would look young for as long as it was ahead.
+#[test]
+fn a_mark_may_take_back_a_time_that_was_noted_by_a_clock_ahead() {
+    let scene = Scene::new();
+    let now = SystemTime::now();
+    let ahead = Saved {
+        serial: 3,
+        confirmed_at: now + HOUR,
+        ..state(2)
+    };
+    scene.cache.save(&ahead).unwrap();
+    assert_eq!(scene.cache.load().unwrap().age(), Duration::MAX);
+    scene.cache.set_mark(3, 25, now).unwrap();
+    assert!(scene.cache.load().unwrap().age() < HOUR);
 }
 
 #[test]

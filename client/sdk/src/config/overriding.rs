@@ -30,6 +30,8 @@ pub(super) struct Overriding {
     next_look: Instant,
     wanted: Option<Wanted>,
     problem: Option<String>,
+    /// What was said last of both. Who waits may be called away before it is.
+    said: (Option<Arc<Override>>, Option<String>),
 }
 
 /// One that is to be used.
@@ -58,6 +60,7 @@ impl Overriding {
             next_look: Instant::now(),
             wanted: None,
             problem: None,
+            said: (None, None),
         }
     }
 
@@ -79,6 +82,7 @@ impl Overriding {
         let in_use =
             in_use.filter(|in_use| wanted.as_ref().is_some_and(|it| it.checked != *in_use));
         self.wanted = in_use.map(|in_use| Wanted::new(String::new(), in_use));
+        self.said = self.now();
     }
 
     /// What was refused may be taken now.
@@ -93,6 +97,11 @@ impl Overriding {
              configuration is left without it: {why}",
             self.path.display()
         ));
+        self.said = self.now();
+    }
+
+    fn now(&self) -> (Option<Arc<Override>>, Option<String>) {
+        (self.wanted().cloned(), self.problem.clone())
     }
 
     /// Whether a file is there.
@@ -119,7 +128,6 @@ impl Overriding {
 
     /// Looks at the file, if it is another one. `true`: something has changed.
     pub(super) async fn look(&mut self) -> bool {
-        let before = (self.wanted().cloned(), self.problem.clone());
         self.end_what_ran_out();
         match stamp(&self.path).await {
             Ok(stamp) if self.seen == Some(stamp) => {}
@@ -133,7 +141,10 @@ impl Overriding {
             }
             Err(error) => self.problem = Some(self.in_words(error)),
         }
-        before != (self.wanted().cloned(), self.problem.clone())
+        let now = self.now();
+        let is_news = now != self.said;
+        self.said = now;
+        is_news
     }
 
     fn end_what_ran_out(&mut self) {

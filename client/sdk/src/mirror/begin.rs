@@ -56,7 +56,7 @@ impl Client {
         saved: &Saved,
     ) -> Mirror {
         let seeded = Shared {
-            seeded_at: Some(saved.confirmed_at),
+            seeded_age: Some(saved.age()),
             ..Shared::new()
         };
         seeded.view.store(Arc::new(saved.view.clone()));
