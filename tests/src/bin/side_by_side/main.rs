@@ -55,9 +55,18 @@
 //! request, at both ends. What is linearizable and was asked of a follower costs another round trip,
 //! to the leader, which many share. With all processors busy a put waits in line most of its time.
 //! One client alone finds them idle: a quarter of its put's processor time is the log's thread, a
-//! fifth goes into falling asleep and waking up, and the rest of the wait is the disk. The client
+//! fifth goes into falling asleep and waking up, and the rest of the wait is the disk. Counted
+//! (`perf stat`), such a put is ten writes to sockets over the three nodes, four of which tell the
+//! followers of the commit and answer that, and 24 switches between threads. The client
 //! writes three times for a put and twice for a get (headers, head and value): that is `etcd-client`'s
 //! way, and each side must read it.
+//!
+//! # The ceiling
+//!
+//! What is left if applying, the log and Raft cost nothing is the client, HTTP/2, TLS and the kernel:
+//! 76 of the 150 µs above, so a put could be 3.4 times etcd's at most, and three times leaves 10 µs for
+//! everything that three nodes do. Of an idle member's 25 MB, 20 are the program's own text, which all
+//! processes of a machine share; 5 are its memory.
 //!
 //! # The floor
 //!
