@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::Stream;
@@ -27,25 +27,34 @@ use crate::identity::{Identity, public_key_of};
 /// A connection whose other end is known.
 ///
 /// It breaks when the authority that vouches for its other end is retired: what nobody would let in
-/// any more does not stay in.
+/// any more does not stay in. One that comes after that is let in for a moment, to be told why; who has
+/// another certificate by then shows it with the next connection.
 pub struct PeerStream {
     stream: Gathered<TlsStream<TcpStream>>,
     peer: Peer,
     trust: Arc<Trust>,
+    since: Instant,
 }
 
 impl PeerStream {
     fn check(&self) -> io::Result<()> {
-        match self.peer.2.by {
+        let is_told = || match self.peer.2.by {
             // Was refused from the start, and is told why in the answer to each request.
-            Voucher::Retired(_) => Ok(()),
-            _ if self.trust.standing(&self.peer) == Standing::Shut => Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the authority of the caller's certificate was retired",
-            )),
+            Voucher::Retired(_) => self.since.elapsed() < TELLING,
+            _ => false,
+        };
+        match self.trust.standing(&self.peer) {
+            Standing::Shut if !is_told() => Err(retired()),
             _ => Ok(()),
         }
     }
+}
+
+fn retired() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the authority of the caller's certificate was retired",
+    )
 }
 
 /// The connections of a listener, for `tonic::transport::Server::serve_with_incoming`. Accepting ends
@@ -108,16 +117,23 @@ async fn handshake(
     address: SocketAddr,
 ) -> io::Result<PeerStream> {
     stream.set_nodelay(true)?;
+    let retired_before = trust.retired();
     let stream = acceptor.accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates();
     let peer = match shown.and_then(<[_]>::split_first) {
         Some((certificate, others)) => named(&trust, certificate, others, address)?,
         None => Peer(None, Some(address), Vouched::nobody()),
     };
+    // It was right to show this certificate when it began: it has another one by now, or is told the next
+    // time.
+    if matches!(peer.2.by, Voucher::Retired(_)) && trust.retired() != retired_before {
+        return Err(retired());
+    }
     Ok(PeerStream {
         stream: Gathered::new(stream),
         peer,
         trust,
+        since: Instant::now(),
     })
 }
 
@@ -193,5 +209,7 @@ impl AsyncWrite for PeerStream {
 
 const BACKLOG: usize = 64;
 const HANDSHAKES: usize = 512;
+/// How long somebody is told why he is not let in.
+const TELLING: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

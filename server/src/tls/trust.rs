@@ -204,6 +204,11 @@ impl Trust {
         })
     }
 
+    /// How many authorities were retired.
+    pub(super) fn retired(&self) -> usize {
+        self.view.load().retired.len()
+    }
+
     /// How a caller stands by now, whatever was true when it came.
     pub(crate) fn standing(&self, peer: &Peer) -> Standing {
         let view = self.view.load();

@@ -94,7 +94,7 @@ impl Cluster {
     /// Waits until every node runs, answers, and is at most a few entries behind: as whole as a
     /// cluster under load can be.
     pub async fn wait_until_whole_but_busy(&self, client: &Client) -> anyhow::Result<()> {
-        wait::until("all nodes to keep up", SETTLE, || async {
+        let kept_up = wait::until("all nodes to keep up", SETTLE, || async {
             // A list of members from a node that lags may have made the client forget one that joined.
             client.cluster().member_list().await.ok();
             let statuses = self.statuses(client).await;
@@ -106,7 +106,24 @@ impl Cluster {
                 });
             keeps_up.then_some(())
         })
-        .await
+        .await;
+        match kept_up {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let known = client.endpoints();
+                let mut told = Vec::new();
+                for node in self.running() {
+                    let status = client.cluster().status_local(self.address(node)).await;
+                    told.push(match status {
+                        Ok(status) => {
+                            format!("{}: lag {:?}", node, own(&status).map(|own| own.lag))
+                        }
+                        Err(error) => format!("{node}: {error}"),
+                    });
+                }
+                Err(error.context(format!("the client knows {known:?}; {told:?}")))
+            }
+        }
     }
 }
 
