@@ -58,7 +58,7 @@ struct Keeping {
     _tasks: Tasks,
     status: Arc<watch::Sender<CacheStatus>>,
     /// It began with what was kept.
-    is_kept: bool,
+    was_kept: bool,
 }
 
 impl Client {
@@ -155,7 +155,7 @@ impl KeptMirrorBuilder {
         let keeping = Arc::new(Keeping {
             _tasks: tasks,
             status,
-            is_kept,
+            was_kept: is_kept,
         });
         Ok(KeptMirror { mirror, keeping })
     }
@@ -177,7 +177,7 @@ impl KeptMirror {
     /// replaced there.
     pub fn is_kept(&self) -> bool {
         let status = self.keeping.status.borrow();
-        (self.keeping.is_kept || status.revision > 0) && status.problem.is_none()
+        (self.keeping.was_kept || status.revision > 0) && status.problem.is_none()
     }
 
     /// Waits until what it began with, or something newer, is on the disk: for who ends soon after the start.
@@ -185,7 +185,7 @@ impl KeptMirror {
     pub async fn until_kept(&self) {
         let mut status = self.keeping.status.subscribe();
         let is_kept = |status: &CacheStatus| status.revision > 0 || status.problem.is_some();
-        if !self.keeping.is_kept {
+        if !self.keeping.was_kept {
             // Only what writes it being dropped ends this early, and this holds it.
             let _ = status.wait_for(is_kept).await;
         }

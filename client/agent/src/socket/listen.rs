@@ -127,8 +127,9 @@ impl Listener {
                         let (connections, allowed) = (connections.clone(), Arc::clone(&allowed));
                         let looking = Arc::clone(&looking);
                         tokio::spawn(async move {
-                            let _one_of_few = looking.acquire().await;
+                            let one_of_few = looking.acquire().await;
                             let admitted = admit(stream, seat, allowed).await;
+                            drop(one_of_few);
                             // Nobody serves any more.
                             let _ = connections.send(admitted).await;
                         });
