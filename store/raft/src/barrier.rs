@@ -131,10 +131,25 @@ async fn ask(queue: &mpsc::UnboundedSender<Waiter>) -> Round {
     round.await.unwrap_or(Err(None))
 }
 
+/// Waits for somebody to ask, and takes all who do. False: nobody will any more.
+async fn gather(asked: &mut mpsc::UnboundedReceiver<Waiter>, waiters: &mut Vec<Waiter>) -> bool {
+    if asked.recv_many(waiters, GATHER).await == 0 {
+        return false;
+    }
+    // What else is ready to run comes first: on a busy node, most of it asks, too.
+    tokio::task::yield_now().await;
+    while waiters.len() < GATHER
+        && let Ok(waiter) = asked.try_recv()
+    {
+        waiters.push(waiter);
+    }
+    true
+}
+
 /// One round after the other, each for all who came before it began.
 async fn rounds_here(raft: Raft, mut asked: mpsc::UnboundedReceiver<Waiter>) {
     let mut waiters = Vec::new();
-    while asked.recv_many(&mut waiters, GATHER).await > 0 {
+    while gather(&mut asked, &mut waiters).await {
         let round = match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
             Err(ReadError::APIError(LinearizableReadError::ForwardToLeader(to)))
@@ -167,7 +182,7 @@ struct LeaderStream {
 impl Questions {
     async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Waiter>) {
         let mut waiters = Vec::new();
-        while asked.recv_many(&mut waiters, GATHER).await > 0 {
+        while gather(&mut asked, &mut waiters).await {
             let round = match timeout(PATIENCE, self.round()).await {
                 Ok(round) => round,
                 Err(_) => {
@@ -228,5 +243,27 @@ impl Questions {
             questions,
             answers: answers.into_inner(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_round_takes_along_whoever_is_about_to_ask() {
+        let (queue, mut asked) = mpsc::unbounded_channel();
+        for _ in 0..3 {
+            let queue = queue.clone();
+            // Runs when the others let it.
+            tokio::spawn(async move { queue.send(oneshot::channel().0) });
+        }
+        queue.send(oneshot::channel().0).unwrap();
+        drop(queue);
+        let mut waiters = Vec::new();
+        assert!(gather(&mut asked, &mut waiters).await);
+        assert_eq!(waiters.len(), 4);
+        waiters.clear();
+        assert!(!gather(&mut asked, &mut waiters).await, "nobody is left");
     }
 }
