@@ -18,7 +18,7 @@
 //! Where to look: [`replica`] is the facade. `types` is the one file that opens the consensus
 //! library's type parameters, `record` the one that knows how its values are stored and sent, in
 //! our own protobuf. `log` and `machine` are its storage, `network` and `peer` its messages.
-//! `propose`, `forward` and `barrier` are how callers get answers.
+//! `propose`, `gather`, `forward` and `barrier` are how callers get answers.
 //!
 //! Absent on purpose: keys (consensus sees ciphertext only), TLS and the question who may call
 //! (the server's), and reads by lease (not safe across restarts).
@@ -31,6 +31,7 @@ mod errors;
 #[cfg(feature = "faults")]
 mod faults;
 mod forward;
+mod gather;
 mod leadership;
 mod log;
 mod machine;

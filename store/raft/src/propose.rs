@@ -19,10 +19,11 @@ use crate::{
     clock::Clock,
     errors::ProposeError,
     forward::Forward,
+    gather::Gather,
     record::{Record, is_repeatable},
     room::Room,
     status::Leadership,
-    types::{ClientWriteError, Raft, Responder, WriteResult, term_of},
+    types::{ClientWriteError, WriteResult, term_of},
 };
 
 /// A command that was applied.
@@ -54,19 +55,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Room that a command leaves in a message for what surrounds it, bytes.
 const ENVELOPE_BYTES: usize = 64 * 1024;
 
-/// Proposes to this node's own core, which gathers what arrives together into one write.
+/// Proposes to this node's own core, with what arrives in the same moment.
 #[derive(Clone)]
 pub(crate) struct Local {
-    raft: Raft,
+    gather: Gather,
     room: Room,
     clock: Arc<Clock>,
     store: Store,
 }
 
 impl Local {
-    pub(crate) fn new(raft: Raft, room: Room, clock: Arc<Clock>, store: Store) -> Self {
+    pub(crate) fn new(gather: Gather, room: Room, clock: Arc<Clock>, store: Store) -> Self {
         Self {
-            raft,
+            gather,
             room,
             clock,
             store,
@@ -91,11 +92,7 @@ impl Local {
     }
 
     /// Stamps and proposes one command; `answer` is called exactly once.
-    pub(crate) async fn submit(
-        &self,
-        command: &Bytes,
-        answer: impl FnOnce(Outcome) + Send + 'static,
-    ) {
+    pub(crate) fn submit(&self, command: &Bytes, answer: impl FnOnce(Outcome) + Send + 'static) {
         if let Some(why) = self.room.lacking() {
             return answer(Outcome::Refused(why));
         }
@@ -110,11 +107,8 @@ impl Local {
         let command = &crate::faults::forget_request(command);
         let record = Record::stamp(self.now_ms(), command);
         self.room.spend(record.bytes());
-        let responder = Responder::new(move |result| answer(outcome(result)));
-        // A core that has stopped drops the responder, which answers for it.
-        if let Err(fatal) = self.raft.client_write_ff(record, Some(responder)).await {
-            tracing::debug!("a proposal found consensus stopped: {fatal}");
-        }
+        self.gather
+            .add(record, move |result| answer(outcome(result)));
     }
 }
 
@@ -209,8 +203,7 @@ impl Proposer {
     async fn here(&self, command: &Bytes, deadline: Instant) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.local
-            .submit(command, |outcome| drop(answer.send(outcome)))
-            .await;
+            .submit(command, |outcome| drop(answer.send(outcome)));
         match timeout_at(deadline, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Outcome::Unknown("the replica stopped".to_owned()),

@@ -22,6 +22,7 @@ use crate::{
     barrier::Barrier,
     errors::{ArchiveError, BarrierError, InitializeError, ProposeError, StartError},
     forward::Forward,
+    gather::Gather,
     leadership,
     log::LogStore,
     machine::Machine,
@@ -114,9 +115,22 @@ impl Replica {
         };
         tasks.spawn(archivist.run());
         tasks.spawn(keep_warm(raft.clone(), channels));
+        let (gather, gathering) = Gather::new({
+            let raft = raft.clone();
+            move |record, responder| {
+                let raft = raft.clone();
+                async move {
+                    // A core that has stopped drops the responder, which answers for it.
+                    if let Err(fatal) = raft.client_write_ff(record, Some(responder)).await {
+                        tracing::debug!("a proposal found consensus stopped: {fatal}");
+                    }
+                }
+            }
+        });
+        tasks.spawn(gathering);
         let proposer = Proposer {
             id: options.id,
-            local: Local::new(raft.clone(), room, options.clock, store.clone()),
+            local: Local::new(gather, room, options.clock, store.clone()),
             forward,
             leadership: leadership.subscribe(),
             failure: failure.subscribe(),

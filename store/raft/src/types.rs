@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use futures::FutureExt as _;
 use holdfast_core::Reply;
+use tokio::sync::oneshot;
 
 use crate::{machine::Machine, record::Record};
 
@@ -101,6 +103,22 @@ pub(crate) struct Responder<T>(Option<Box<dyn FnOnce(Option<T>) + Send>>);
 impl<T> Responder<T> {
     pub(crate) fn new(answer: impl FnOnce(Option<T>) + Send + 'static) -> Self {
         Self(Some(Box::new(answer)))
+    }
+
+    /// The same, and a future that ends when it has answered.
+    pub(crate) fn watched(mut self) -> (Self, impl Future<Output = ()> + Send)
+    where
+        T: 'static,
+    {
+        let (answered, ended) = oneshot::channel::<()>();
+        let answer = self.0.take();
+        let watched = Self::new(move |outcome| {
+            if let Some(answer) = answer {
+                answer(outcome);
+            }
+            drop(answered);
+        });
+        (watched, ended.map(drop))
     }
 }
 

@@ -256,11 +256,9 @@ async fn take_forwarded(
         for forwarded in batch.proposals {
             let answers = answers.clone();
             let id = forwarded.id;
-            local
-                .submit(&forwarded.command, move |outcome| {
-                    drop(answers.send(forward_reply(id, outcome)));
-                })
-                .await;
+            local.submit(&forwarded.command, move |outcome| {
+                drop(answers.send(forward_reply(id, outcome)));
+            });
         }
     }
 }
