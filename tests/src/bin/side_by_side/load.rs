@@ -24,7 +24,7 @@ pub(crate) struct Turns {
     pub(crate) rounds: usize,
     /// How long a side is measured in a round.
     pub(crate) length: Duration,
-    /// Only so many clients.
+    /// So many clients instead of the usual numbers.
     pub(crate) clients: Option<usize>,
     /// Only this side.
     pub(crate) only: Option<Side>,
@@ -137,9 +137,11 @@ struct Figures {
 }
 
 impl Turns {
-    fn of<const COUNT: usize>(self, clients: [usize; COUNT]) -> impl Iterator<Item = usize> {
-        let wanted = move |count: &usize| self.clients.is_none_or(|only| only == *count);
-        clients.into_iter().filter(wanted)
+    fn of<const COUNT: usize>(self, clients: [usize; COUNT]) -> Vec<usize> {
+        match self.clients {
+            Some(only) => vec![only],
+            None => clients.to_vec(),
+        }
     }
 }
 

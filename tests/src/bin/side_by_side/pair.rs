@@ -11,6 +11,8 @@ use holdfast_tests::{
     harness::{Cluster, ClusterOptions, Etcd, EtcdOptions, binaries, wait},
 };
 
+use crate::ceiling::Ceiling;
+
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Side {
@@ -25,6 +27,17 @@ pub(crate) struct Pair {
     etcd: Etcd,
     cluster: Cluster,
     operator: Client,
+    ceiling: Option<Ceiling>,
+}
+
+/// Who answers in the place of Holdfast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rival {
+    Kvd,
+    /// Members that do nothing; with a datagram for each put to those who watch.
+    Ceiling {
+        tells: bool,
+    },
 }
 
 impl Side {
@@ -41,6 +54,11 @@ impl Side {
 impl Pair {
     /// Starts both and waits until all members serve.
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Rival::Kvd).await
+    }
+
+    /// The same, with somebody else in the place of Holdfast, who idles then.
+    pub(crate) async fn start_with(rival: Rival) -> anyhow::Result<Self> {
         // First the cluster: it waits for its turn.
         let options = ClusterOptions {
             etcd: true,
@@ -49,10 +67,16 @@ impl Pair {
         let cluster = Cluster::start_with(options).await?;
         let etcd = Etcd::start(EtcdOptions::default()).await?;
         let operator = cluster.client().await?;
+        let nodes = std::array::from_fn(|member| cluster.dir(member));
+        let ceiling = match rival {
+            Rival::Kvd => None,
+            Rival::Ceiling { tells } => Some(Ceiling::start(nodes, cluster.etcd()?, tells)?),
+        };
         Ok(Self {
             etcd,
             cluster,
             operator,
+            ceiling,
         })
     }
 
@@ -68,7 +92,10 @@ impl Pair {
     pub(crate) fn endpoints(&self, side: Side) -> anyhow::Result<Endpoints> {
         match side {
             Side::Etcd => Ok(self.etcd.endpoints()),
-            Side::Holdfast => self.cluster.etcd(),
+            Side::Holdfast => match &self.ceiling {
+                Some(ceiling) => Ok(ceiling.endpoints()),
+                None => self.cluster.etcd(),
+            },
         }
     }
 
@@ -90,6 +117,9 @@ impl Pair {
 
     /// The processes, which must all run.
     pub(crate) fn pids(&mut self, side: Side) -> [u32; MEMBERS] {
+        if let (Side::Holdfast, Some(ceiling)) = (side, &self.ceiling) {
+            return ceiling.pids();
+        }
         std::array::from_fn(|member| match side {
             Side::Etcd => self.etcd.process(member).pid(),
             Side::Holdfast => self.cluster.process(member).pid(),

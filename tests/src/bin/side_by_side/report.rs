@@ -58,16 +58,19 @@ struct Floor {
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: String,
+    /// Who is compared with etcd.
+    rival: &'static str,
     floor: Vec<Floor>,
     rows: Vec<Row>,
 }
 
 impl Report {
     /// An empty one; prints what machine this is.
-    pub(crate) fn new(machine: String) -> Self {
+    pub(crate) fn new(machine: String, rival: &'static str) -> Self {
         println!("{machine}");
         Self {
             machine,
+            rival,
             floor: Vec::new(),
             rows: Vec::new(),
         }
@@ -92,7 +95,7 @@ impl Report {
     pub(crate) fn title(&self, title: &str) {
         println!(
             "\n{title:<54} {:>10} {:>10}       {:>6}",
-            "etcd", "Holdfast", "ratio"
+            "etcd", self.rival, "ratio"
         );
     }
 
