@@ -1,10 +1,10 @@
-//! What no server passes that speaks through tonic: members that do nothing.
+//! What plain tonic leaves to win: members that do nothing.
 //!
 //! With `--ceiling`, a process stands in for each `kvd`. It has tonic, TLS and one thread as `kvd`
 //! has, and answers each request at once: it looks nothing up, writes nothing, syncs nothing and asks
 //! nobody. Only a watcher hears of a put at another member, by one datagram. Its ratio to etcd is what
-//! would be left if storing, replicating and syncing took no time at all; a target above it is out of
-//! reach for any server behind the same front and the same client on this machine.
+//! would be left if storing, replicating and syncing took no time at all. It is plain tonic: small writes
+//! to a socket are not joined as `kvd` joins them, so a server can pass it by that much.
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
