@@ -82,9 +82,10 @@
 //! | serializable gets, 64 clients | 3.5 | 3.02 | 2.9 to 3.1 |
 //! | fan-out, p50 | 0.5 | 0.68 | 0.36 |
 //!
-//! So serializable gets are where a plain server that does nothing is. With 256 clients, a put at three times etcd's rate would leave a seventh of the processors' time for three
-//! nodes that agree, store and sync. Of an idle member's 27 MB, 21 are the program's own text and
-//! constants, which all processes of a machine share; 5 are its memory.
+//! So serializable gets are where a plain server that does nothing is. With 256 clients, a put at
+//! three times etcd's rate would leave a seventh of the processors' time for three nodes that agree,
+//! store and sync. Of an idle member's 27 MB, 21 are the program's own text and constants, which all
+//! processes of a machine share; 5 are its memory.
 //!
 //! # The floor
 //!
@@ -141,8 +142,8 @@ struct Arguments {
     /// Load only this side: for a profiler; there are no ratios then.
     #[arg(long)]
     only: Option<Side>,
-    /// In place of kvd, members that answer at once and do nothing: what is out of reach for any
-    /// server behind tonic. Of puts, gets, transactions and fan-out.
+    /// In place of kvd, members that answer at once and do nothing: what plain tonic leaves to win.
+    /// Of puts, gets, transactions and fan-out.
     #[arg(long, conflicts_with = "svg")]
     ceiling: bool,
     #[command(flatten)]
