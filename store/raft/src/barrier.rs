@@ -4,11 +4,20 @@
 //! Rounds are shared. While one is under way everybody who comes later waits for the next, so a
 //! thousand readers cost as many messages as one. Leases are not used for reads: in this version
 //! of the consensus library they are not safe across restarts.
+//!
+//! # The asker's vote
+//!
+//! A follower that asks tells its vote, which it looked up after its readers had come. Where the leader
+//! and the asker are a quorum by themselves, as with three nodes, no further message is needed: as long
+//! as both have voted for this leader, no other can have been elected. So if the leader, asked later,
+//! still has the vote that the asker had, nobody else led when the readers came, and whatever was
+//! acknowledged by then is in what this leader has committed. Else, and with more nodes, the leader asks
+//! a quorum as it does for its own readers.
 
 use std::{sync::Arc, time::Duration};
 
 use holdfast_proto::{NodeId, peer::v1 as wire};
-use openraft::{ReadPolicy, errors::ForwardReason};
+use openraft::{LinearizerOption, ReadPolicy, errors::ForwardReason};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
@@ -21,8 +30,9 @@ use crate::{
     options::{PeerNode, Purpose},
     peer::channels::Channels,
     progress::Progress,
+    record::vote_to_wire,
     status::Leadership,
-    types::{LinearizableReadError, Raft, ReadError, index_of},
+    types::{LinearizableReadError, Membership, Raft, ReadError, Vote, index_of},
 };
 
 /// The index to catch up to, or who might know it.
@@ -34,10 +44,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A leader that does not answer a question for so long is not there.
 const PATIENCE: Duration = Duration::from_millis(500);
 const GATHER: usize = 4096;
+/// So many who wait for the same round are a sign of more to come: it waits for the timer's next tick,
+/// a millisecond at most.
+const MANY: usize = 4;
+const TICK: Duration = Duration::from_micros(100);
 
 /// Asks for rounds; clones share them.
 #[derive(Clone)]
 pub(crate) struct Barrier {
+    id: NodeId,
+    raft: Raft,
     here: mpsc::UnboundedSender<Waiter>,
     there: mpsc::UnboundedSender<Waiter>,
 }
@@ -45,6 +61,7 @@ pub(crate) struct Barrier {
 impl Barrier {
     /// The handle, and the two tasks that somebody must run.
     pub(crate) fn new(
+        id: NodeId,
         raft: Raft,
         channels: Arc<Channels>,
         leader: impl Fn() -> Option<PeerNode> + Send + Sync + 'static,
@@ -56,27 +73,54 @@ impl Barrier {
         let (here, asked_here) = mpsc::unbounded_channel();
         let (there, asked_there) = mpsc::unbounded_channel();
         let questions = Questions {
+            id,
+            raft: raft.clone(),
             channels,
             leader: Box::new(leader),
             stream: None,
             next_id: 0,
         };
+        let barrier = Self {
+            id,
+            raft: raft.clone(),
+            here,
+            there,
+        };
         (
-            Self { here, there },
+            barrier,
             rounds_here(raft, asked_here),
             questions.run(asked_there),
         )
     }
 
-    /// A round of this node as the leader.
-    pub(crate) async fn index_here(&self) -> Round {
+    /// A round of this node as the leader, for a follower that asks.
+    pub(crate) async fn index_for(&self, asker: NodeId, vote: Option<Vote>) -> Round {
+        if let Some(vote) = vote
+            && let Some(index) = self.seconded(asker, vote).await
+        {
+            return Ok(index);
+        }
         ask(&self.here).await
+    }
+
+    /// The index, if the asker's vote and this node's are a quorum for this node: see above.
+    async fn seconded(&self, asker: NodeId, vote: Vote) -> Option<u64> {
+        // Consensus knows how far a new leader must have come; its lease only tells whether to go on.
+        let at_once = LinearizerOption::new(None, false).with_wait_timeout(Duration::ZERO);
+        let linearizer = self.raft.get_read_linearizer(at_once).await.ok()?;
+        // After that: had it led in an earlier term, the asker could not have had this vote before.
+        let both = [self.id.0, asker.0];
+        let agreed = self.raft.with_raft_state(move |state| {
+            let voters = state.membership_state.effective().membership();
+            *state.vote_ref() == vote && is_quorum(voters, &both)
+        });
+        let agreed = agreed.await.ok()?;
+        agreed.then(|| linearizer.read_log_id().index())
     }
 
     /// Returns when reads of this node are linearizable.
     pub(crate) async fn pass(
         &self,
-        id: NodeId,
         leadership: &watch::Receiver<Leadership>,
         failure: &watch::Receiver<Option<String>>,
         progress: &Progress,
@@ -93,7 +137,7 @@ impl Barrier {
             let asked = match leader {
                 None => Err(None),
                 Some(leader) => {
-                    let queue = if leader == id {
+                    let queue = if leader == self.id {
                         &self.here
                     } else {
                         &self.there
@@ -123,6 +167,14 @@ impl Barrier {
     }
 }
 
+/// Whether they are a majority of each configuration that has a say.
+fn is_quorum(voters: &Membership, of: &[u64]) -> bool {
+    voters.get_joint_config().iter().all(|configuration| {
+        let present = configuration.iter().filter(|id| of.contains(id)).count();
+        present > configuration.len() / 2
+    })
+}
+
 async fn ask(queue: &mpsc::UnboundedSender<Waiter>) -> Round {
     let (waiter, round) = oneshot::channel();
     if queue.send(waiter).is_err() {
@@ -138,12 +190,20 @@ async fn gather(asked: &mut mpsc::UnboundedReceiver<Waiter>, waiters: &mut Vec<W
     }
     // What else is ready to run comes first: on a busy node, most of it asks, too.
     tokio::task::yield_now().await;
+    take_more(asked, waiters);
+    if waiters.len() >= MANY {
+        tokio::time::sleep(TICK).await;
+        take_more(asked, waiters);
+    }
+    true
+}
+
+fn take_more(asked: &mut mpsc::UnboundedReceiver<Waiter>, waiters: &mut Vec<Waiter>) {
     while waiters.len() < GATHER
         && let Ok(waiter) = asked.try_recv()
     {
         waiters.push(waiter);
     }
-    true
 }
 
 /// One round after the other, each for all who came before it began.
@@ -167,6 +227,8 @@ async fn rounds_here(raft: Raft, mut asked: mpsc::UnboundedReceiver<Waiter>) {
 
 /// A follower's questions to the leader, one at a time, over one stream.
 struct Questions {
+    id: NodeId,
+    raft: Raft,
     channels: Arc<Channels>,
     leader: Box<dyn Fn() -> Option<PeerNode> + Send + Sync>,
     stream: Option<LeaderStream>,
@@ -202,6 +264,8 @@ impl Questions {
     }
 
     async fn round(&mut self) -> Round {
+        let vote = self.raft.with_raft_state(|state| *state.vote_ref());
+        let vote = vote.await.map_err(|_| None)?;
         let leader = (self.leader)().ok_or(None)?;
         if self
             .stream
@@ -212,7 +276,11 @@ impl Questions {
         }
         let stream = self.stream.as_mut().ok_or(None)?;
         self.next_id += 1;
-        let question = wire::ReadIndexRequest { id: self.next_id };
+        let question = wire::ReadIndexRequest {
+            id: self.next_id,
+            from: self.id.0,
+            vote: Some(vote_to_wire(&vote)),
+        };
         stream.questions.send(question).await.map_err(|_| None)?;
         loop {
             let answer = stream.answers.message().await;
@@ -248,12 +316,14 @@ impl Questions {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[tokio::test]
     async fn a_round_takes_along_whoever_is_about_to_ask() {
         let (queue, mut asked) = mpsc::unbounded_channel();
-        for _ in 0..3 {
+        for _ in 0..2 {
             let queue = queue.clone();
             // Runs when the others let it.
             tokio::spawn(async move { queue.send(oneshot::channel().0) });
@@ -262,8 +332,52 @@ mod tests {
         drop(queue);
         let mut waiters = Vec::new();
         assert!(gather(&mut asked, &mut waiters).await);
-        assert_eq!(waiters.len(), 4);
+        assert_eq!(waiters.len(), 3);
         waiters.clear();
         assert!(!gather(&mut asked, &mut waiters).await, "nobody is left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_of_many_waits_a_moment_for_more_and_one_of_few_does_not() {
+        for (askers, more) in [(MANY - 1, 0), (MANY, 1)] {
+            let (queue, mut asked) = mpsc::unbounded_channel();
+            for _ in 0..askers {
+                queue.send(oneshot::channel().0).unwrap();
+            }
+            let late = tokio::spawn(async move {
+                // Later than a round that only lets others go first.
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                queue.send(oneshot::channel().0)
+            });
+            let began = Instant::now();
+            let mut waiters = Vec::new();
+            assert!(gather(&mut asked, &mut waiters).await);
+            assert_eq!(waiters.len(), askers + more);
+            assert_eq!(began.elapsed() > Duration::ZERO, more > 0);
+            assert!(began.elapsed() < Duration::from_millis(3));
+            late.await.unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn two_are_a_quorum_of_three_of_each_configuration_and_one_twice_is_one() {
+        let voters = |configurations: &[&[u64]]| {
+            let configurations: Vec<BTreeSet<u64>> = configurations
+                .iter()
+                .map(|ids| ids.iter().copied().collect())
+                .collect();
+            Membership::new_with_defaults(configurations, [7])
+        };
+        let three = voters(&[&[1, 2, 3]]);
+        assert!(is_quorum(&three, &[1, 2]));
+        assert!(!is_quorum(&three, &[1, 1]));
+        assert!(!is_quorum(&three, &[1, 7]), "a learner has no vote");
+        assert!(!is_quorum(&voters(&[&[1, 2, 3, 4]]), &[1, 2]));
+        assert!(is_quorum(&voters(&[&[1, 2]]), &[1, 2]));
+        let joint = voters(&[&[1, 2, 3], &[1, 3, 4]]);
+        assert!(!is_quorum(&joint, &[1, 2]), "no majority of the new one");
+        assert!(is_quorum(&joint, &[1, 3]));
     }
 }

@@ -101,8 +101,12 @@ impl Replica {
             leadership.subscribe(),
         );
         tasks.spawn(forwarder);
-        let (barrier, rounds, questions) =
-            Barrier::new(raft.clone(), channels.clone(), leader_of(raft.clone()));
+        let (barrier, rounds, questions) = Barrier::new(
+            options.id,
+            raft.clone(),
+            channels.clone(),
+            leader_of(raft.clone()),
+        );
         tasks.spawn(rounds);
         tasks.spawn(questions);
         let (archives, requests) = mpsc::channel(1);
@@ -193,7 +197,6 @@ impl Replica {
         inner
             .barrier
             .pass(
-                inner.id,
                 &inner.proposer.leadership,
                 &inner.proposer.failure,
                 &inner.progress,

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
-use holdfast_proto::peer::v1 as wire;
+use holdfast_proto::{NodeId, peer::v1 as wire};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -126,7 +126,10 @@ impl wire::raft_server::Raft for PeerService {
             (questions, self.barrier.clone()),
             |(mut questions, barrier)| async move {
                 let question = questions.message().await.ok()??;
-                let outcome = match barrier.index_here().await {
+                let asker = NodeId(question.from);
+                // One that does not parse is none: then a quorum is asked.
+                let vote = question.vote.and_then(|vote| vote_of_wire(Some(vote)).ok());
+                let outcome = match barrier.index_for(asker, vote).await {
                     Ok(index) => wire::read_index_response::Outcome::Index(index),
                     Err(leader) => wire::read_index_response::Outcome::NotLeader(wire::NotLeader {
                         leader: leader.map_or(0, |id| id.0),
