@@ -15,6 +15,7 @@ use std::{
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::transport::server::Connected;
 
 /// A stream that gathers its writes.
 pub struct Gathered<S> {
@@ -99,6 +100,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: Connected> Connected for Gathered<S> {
+    type ConnectInfo = S::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
     }
 }
 

@@ -1,12 +1,12 @@
-//! What plain tonic leaves to win: members that do nothing.
+//! What tonic leaves to win: members that do nothing.
 //!
-//! With `--ceiling`, a process stands in for each `kvd`. It has tonic, TLS and one thread as `kvd`
-//! has, and answers each request at once: it looks nothing up, writes nothing, syncs nothing and asks
-//! nobody. Only a watcher hears of a put at another member, by one datagram. Its ratio to etcd is what
-//! would be left if storing, replicating and syncing took no time at all. It is plain tonic: small writes
-//! to a socket are not joined as `kvd` joins them, so a server can pass it by that much.
+//! With `--ceiling`, a process stands in for each `kvd`. It has tonic, TLS, one thread and writes that
+//! are joined as `kvd`'s are, and answers each request at once: it looks nothing up, writes nothing,
+//! syncs nothing and asks nobody. Only a watcher hears of a put at another member, by one datagram. Its
+//! ratio to etcd is what would be left if storing, replicating and syncing took no time at all.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures::{Stream, StreamExt as _};
+use holdfast_client::gather::Gathered;
 use holdfast_proto::etcd::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -29,14 +30,13 @@ use holdfast_proto::etcd::{
     mvccpb::{Event, KeyValue, event::EventType},
 };
 use holdfast_tests::{etcd::Endpoints, harness::Process};
-use tokio::sync::broadcast;
+use rustls::ServerConfig;
+use tokio::{net::TcpStream, sync::broadcast};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Certificate, Identity, Server, ServerTlsConfig},
-};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::pair::MEMBERS;
+use crate::{pair::MEMBERS, tls};
 
 /// Members that do nothing, running.
 pub(crate) struct Ceiling {
@@ -138,25 +138,33 @@ impl Member {
                 let _ = changes.send(key[..length].to_vec());
             }
         });
-        let read = |name: &str| std::fs::read(node.join(name));
-        let identity = Identity::from_pem(read("tls/node.crt")?, read("tls/node.key")?);
-        let tls = ServerTlsConfig::new()
-            .identity(identity)
-            .client_ca_root(Certificate::from_pem(read("ceiling.ca")?));
-        let connections = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-        let at_once = connections.inspect(|connection| {
-            if let Ok(connection) = connection {
-                let _ = connection.set_nodelay(true);
-            }
-        });
+        let tls = tls::server(node, &std::fs::read(node.join("ceiling.ca"))?)?;
+        let acceptor = TlsAcceptor::from(Arc::new(with_http2(tls)));
+        let connections = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?)
+            .map(move |connection| accept(acceptor.clone(), connection))
+            .buffer_unordered(HANDSHAKES);
         Server::builder()
-            .tls_config(tls)?
             .add_service(KvServer::new(nothing.clone()))
             .add_service(WatchServer::new(nothing))
-            .serve_with_incoming(at_once)
+            .serve_with_incoming(connections)
             .await?;
         Ok(())
     }
+}
+
+fn with_http2(mut tls: ServerConfig) -> ServerConfig {
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    tls
+}
+
+/// A connection as `kvd` has them.
+async fn accept(
+    acceptor: TlsAcceptor,
+    connection: io::Result<TcpStream>,
+) -> io::Result<Gathered<TlsStream<TcpStream>>> {
+    let connection = connection?;
+    connection.set_nodelay(true)?;
+    acceptor.accept(connection).await.map(Gathered::new)
 }
 
 /// Answers.
@@ -275,5 +283,7 @@ fn pair(key: impl Into<bytes::Bytes>) -> KeyValue {
     }
 }
 
+/// Connections that may shake hands at the same time.
+const HANDSHAKES: usize = 64;
 /// Changes that a slow watcher may lag behind.
 const CHANGES: usize = 1_024;

@@ -16,15 +16,12 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use holdfast_tests::etcd::Endpoints;
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
-    server::WebPkiClientVerifier,
-};
+use rustls::{ClientConnection, ServerConnection, StreamOwned, pki_types::ServerName};
 
 use crate::{
     pair::{Pair, Side},
     report::Report,
+    tls,
 };
 
 /// Microseconds of both, as medians and 99th percentiles.
@@ -58,16 +55,8 @@ fn round_trips(endpoints: &Endpoints, node: &Path) -> anyhow::Result<Vec<f64>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let papers = endpoints.papers.as_ref().context("papers")?;
-    let authority = Arc::new(authority(&papers.ca)?);
-    let server = ServerConfig::builder()
-        .with_client_cert_verifier(WebPkiClientVerifier::builder(authority.clone()).build()?)
-        .with_single_cert(
-            chain(&std::fs::read(node.join("tls/node.crt"))?)?,
-            key(&std::fs::read(node.join("tls/node.key"))?)?,
-        )?;
-    let client = ClientConfig::builder()
-        .with_root_certificates(authority)
-        .with_client_auth_cert(chain(&papers.cert)?, key(&papers.key)?)?;
+    let server = tls::server(node, &papers.ca)?;
+    let client = tls::client(papers)?;
 
     let echo = thread::spawn(move || -> anyhow::Result<()> {
         let (stream, _) = listener.accept()?;
@@ -96,22 +85,6 @@ fn round_trips(endpoints: &Endpoints, node: &Path) -> anyhow::Result<Vec<f64>> {
     echo.join().map_err(|_| anyhow!("the echo panicked"))??;
     // The first ones shake hands.
     Ok(micros.split_off(HANDSHAKE))
-}
-
-fn authority(pem: &[u8]) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in chain(pem)? {
-        roots.add(certificate)?;
-    }
-    Ok(roots)
-}
-
-fn chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?)
-}
-
-fn key(pem: &[u8]) -> anyhow::Result<PrivateKeyDer<'static>> {
-    Ok(PrivateKeyDer::from_pem_slice(pem)?)
 }
 
 const MESSAGE: [u8; 300] = [7; 300];

@@ -110,6 +110,7 @@ mod pair;
 mod process;
 mod report;
 mod samples;
+mod tls;
 
 use std::{path::PathBuf, time::Duration};
 
