@@ -44,10 +44,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A leader that does not answer a question for so long is not there.
 const PATIENCE: Duration = Duration::from_millis(500);
 const GATHER: usize = 4096;
-/// So many who wait for the same round are a sign of more to come: it waits for the timer's next tick,
-/// a millisecond at most.
-const MANY: usize = 4;
-const TICK: Duration = Duration::from_micros(100);
 
 /// Asks for rounds; clones share them.
 #[derive(Clone)]
@@ -190,20 +186,12 @@ async fn gather(asked: &mut mpsc::UnboundedReceiver<Waiter>, waiters: &mut Vec<W
     }
     // What else is ready to run comes first: on a busy node, most of it asks, too.
     tokio::task::yield_now().await;
-    take_more(asked, waiters);
-    if waiters.len() >= MANY {
-        tokio::time::sleep(TICK).await;
-        take_more(asked, waiters);
-    }
-    true
-}
-
-fn take_more(asked: &mut mpsc::UnboundedReceiver<Waiter>, waiters: &mut Vec<Waiter>) {
     while waiters.len() < GATHER
         && let Ok(waiter) = asked.try_recv()
     {
         waiters.push(waiter);
     }
+    true
 }
 
 /// One round after the other, each for all who came before it began.
@@ -323,7 +311,7 @@ mod tests {
     #[tokio::test]
     async fn a_round_takes_along_whoever_is_about_to_ask() {
         let (queue, mut asked) = mpsc::unbounded_channel();
-        for _ in 0..2 {
+        for _ in 0..3 {
             let queue = queue.clone();
             // Runs when the others let it.
             tokio::spawn(async move { queue.send(oneshot::channel().0) });
@@ -332,33 +320,9 @@ mod tests {
         drop(queue);
         let mut waiters = Vec::new();
         assert!(gather(&mut asked, &mut waiters).await);
-        assert_eq!(waiters.len(), 3);
+        assert_eq!(waiters.len(), 4);
         waiters.clear();
         assert!(!gather(&mut asked, &mut waiters).await, "nobody is left");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_round_of_many_waits_a_moment_for_more_and_one_of_few_does_not() {
-        for (askers, more) in [(MANY - 1, 0), (MANY, 1)] {
-            let (queue, mut asked) = mpsc::unbounded_channel();
-            for _ in 0..askers {
-                queue.send(oneshot::channel().0).unwrap();
-            }
-            let late = tokio::spawn(async move {
-                // Later than a round that only lets others go first.
-                for _ in 0..10 {
-                    tokio::task::yield_now().await;
-                }
-                queue.send(oneshot::channel().0)
-            });
-            let began = Instant::now();
-            let mut waiters = Vec::new();
-            assert!(gather(&mut asked, &mut waiters).await);
-            assert_eq!(waiters.len(), askers + more);
-            assert_eq!(began.elapsed() > Duration::ZERO, more > 0);
-            assert!(began.elapsed() < Duration::from_millis(3));
-            late.await.unwrap().unwrap();
-        }
     }
 
     #[test]

@@ -67,22 +67,22 @@
 //! way, and each side must read it.
 //!
 //! The tables are from before a follower's question carried its vote (`store/raft/src/barrier.rs`). With
-//! it, a linearizable get takes the servers 55 µs instead of 64 with 64 clients, and 206 instead of 291
-//! with one, whose median is 0.26 ms instead of 0.31.
+//! it, one client's linearizable get takes the servers 206 µs instead of 291, and its median is 0.26 ms
+//! instead of 0.31.
 //!
 //! # The ceiling
 //!
 //! With `--ceiling`, members answer in the place of `kvd` that have tonic, TLS, as many threads and
 //! `kvd`'s joined writes (`holdfast_client::gather`), and do nothing else: they ask nobody, keep nothing
-//! and sync nothing. A server that speaks through tonic and does something, too, is no faster. What they reach
-//! (`puts gets fanout --ceiling --short`, on the same machine as the tables, on another day):
+//! and sync nothing. A server that speaks through tonic and does something, too, is no faster. What
+//! they reach (`puts gets fanout --ceiling --short`, on the same machine, on another day):
 //!
 //! | ratio to etcd | wanted | Holdfast | a server that does nothing |
 //! |---|---|---|---|
 //! | puts, 64 clients | 3 | 2.16 | 6.9 |
 //! | puts, 256 clients | 3 | 2.07 | 3.6 |
 //! | put, one client, p50 | 0.5 | 0.66 | 0.10 |
-//! | linearizable gets, 64 clients | 3 | 2.74 | 3.9 to 4.1 |
+//! | linearizable gets, 64 clients | 3 | 2.75 | 3.9 to 4.1 |
 //! | serializable gets, 64 clients | 3.5 | 3.02 | 2.7 to 3.4, in four runs |
 //! | fan-out, p50 | 0.5 | 0.68 | 0.36 |
 //!
