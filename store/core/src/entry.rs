@@ -1,8 +1,9 @@
 //! A key's current version, and what stays known of it once it is replaced.
 
-use std::{fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use bytes::Bytes;
+use equivalent::{Comparable, Equivalent};
 use holdfast_proto::{Key, LeaseId, Revision, Timestamp, Value, ValueKind, v1};
 
 use crate::{
@@ -65,6 +66,12 @@ pub struct VersionId {
     pub key: Key,
     /// The version's revision.
     pub revision: Revision,
+}
+
+/// Where a version would stand among version ids, without an owned key.
+pub(crate) struct Position<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) revision: Revision,
 }
 
 /// A value that left memory: the past must keep it until it is forgotten.
@@ -257,6 +264,20 @@ fn kind_number(kind: Option<ValueKind>) -> u64 {
         Some(ValueKind::Bytes) => 6,
         Some(ValueKind::List) => 7,
         Some(ValueKind::Sealed) => 8,
+    }
+}
+
+impl Equivalent<VersionId> for Position<'_> {
+    fn equivalent(&self, id: &VersionId) -> bool {
+        self.compare(id) == Ordering::Equal
+    }
+}
+
+impl Comparable<VersionId> for Position<'_> {
+    fn compare(&self, id: &VersionId) -> Ordering {
+        self.key
+            .cmp(id.key.as_bytes())
+            .then(self.revision.cmp(&id.revision))
     }
 }
 

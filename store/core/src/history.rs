@@ -100,7 +100,7 @@ impl State {
         let older = self
             .keys
             .older_range(range)
-            .map(|(id, meta)| (&id.key, Version::Older(meta)));
+            .map(|(key, meta)| (key, Version::Older(meta)));
         for (key, version) in current.chain(older) {
             let revision = version.revision();
             if !(from..below).contains(&revision) {
@@ -138,8 +138,8 @@ impl State {
     pub fn oldest_watchable_in(&self, range: &KeyRange) -> u64 {
         let marked = self
             .keys
-            .totals_range(range)
-            .map(|totals| totals.forgotten)
+            .histories(range)
+            .map(|(_, history)| history.forgotten)
             .max();
         self.compacted
             .max(self.policies.floor(range))
@@ -153,9 +153,12 @@ impl State {
             revision: meta.revision,
         };
         let before = self.keys.older_at(key.as_bytes(), meta.revision.get() - 1);
-        let before = before
-            .filter(|(_, meta)| !meta.is_deletion())
-            .map(|(id, meta)| (VersionMeta::clone(meta), self.locate_older(id)));
+        let before = before.filter(|meta| !meta.is_deletion()).map(|meta| {
+            (
+                VersionMeta::clone(meta),
+                self.locate_older(key, meta.revision),
+            )
+        });
         OlderEvent {
             key: key.clone(),
             value: self.locate(&id),

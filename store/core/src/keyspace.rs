@@ -1,15 +1,16 @@
 //! The keyspace: current entries, and what is known of the versions before them.
 //!
-//! Invariants: (1) a version is in `current` or in `older`, never in both; a deletion is always in
-//! `older`. (2) A key's newest older version is a deletion exactly if the key is not current. (3)
+//! Invariants: (1) a version is in `current` or in a history, never in both; a deletion is always in
+//! a history. (2) A key's newest older version is a deletion exactly if the key is not current. (3)
 //! Each older version but such a deletion is in `replaced`, under the revision that replaced it.
 //! (4) A key's versions are forgotten oldest first, so what is kept of it is always its newest part.
+//! (5) No history is blank: an archive has none of those, and what sweeps look at is counted in histories.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, ops::Bound, sync::Arc};
 
 use equivalent::{Comparable, Equivalent};
-use holdfast_proto::{Key, KeyRange, Revision};
-use imbl::OrdMap;
+use holdfast_proto::{Key, KeyRange, Revision, Timestamp};
+use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
     entry::{Entry, VersionId, VersionMeta},
@@ -26,20 +27,21 @@ const VERSION_BUDGET: u64 = 64;
 #[derive(Clone, Default)]
 pub(crate) struct Keyspace {
     pub(crate) current: OrdMap<Key, Arc<Entry>>,
-    pub(crate) older: OrdMap<VersionId, Arc<VersionMeta>>,
-    /// Which version of the key was replaced at the revision. Its first is the first to go.
-    replaced: OrdMap<(u64, Key), Revision>,
-    pub(crate) totals: OrdMap<Key, Totals>,
+    histories: OrdMap<Key, Arc<History>>,
+    /// At which revision a version of the key was replaced. The first is the first to go.
+    replaced: OrdSet<(u64, Key)>,
+    /// Of all histories.
+    pub(crate) versions: u64,
     pub(crate) present_bytes: u64,
     pub(crate) history_bytes: u64,
     pub(crate) hash: RollingHash,
 }
 
-/// Of the older versions of one key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// How many are kept, a deletion counted.
-    pub(crate) count: u64,
+/// What is known of one key beside its current version.
+#[derive(Clone, Default)]
+pub(crate) struct History {
+    /// Oldest first.
+    versions: Vector<Arc<VersionMeta>>,
     /// What they count for in the key's budget.
     pub(crate) bytes: u64,
     /// Every version up to this revision is forgotten; 0: none is.
@@ -55,16 +57,82 @@ pub(crate) struct Forgotten {
     pub(crate) gone: Option<u64>,
 }
 
-/// Where a version would stand in `older`, without an owned key.
-pub(crate) struct Position<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) revision: u64,
-}
-
 /// Where a version would stand in `replaced`, without an owned key.
 struct Replacement<'a> {
     by: u64,
     key: &'a [u8],
+}
+
+impl History {
+    /// How many older versions are kept, a deletion counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.versions.len() as u64
+    }
+
+    /// The newest of them.
+    pub(crate) fn newest(&self) -> Option<&Arc<VersionMeta>> {
+        self.versions.back()
+    }
+
+    /// Oldest first.
+    pub(crate) fn versions(&self) -> impl DoubleEndedIterator<Item = &Arc<VersionMeta>> {
+        self.versions.iter()
+    }
+
+    /// The newest that is no newer than `revision`.
+    fn at(&self, revision: u64) -> Option<&Arc<VersionMeta>> {
+        self.versions
+            .get(self.count_until(revision).checked_sub(1)?)
+    }
+
+    /// How many are no newer than `revision`.
+    fn count_until(&self, revision: u64) -> usize {
+        match self.find(revision) {
+            Ok(index) => index + 1,
+            Err(index) => index,
+        }
+    }
+
+    fn find(&self, revision: u64) -> Result<usize, usize> {
+        self.versions
+            .binary_search_by_key(&revision, |meta| meta.revision.get())
+    }
+
+    fn push(&mut self, meta: Arc<VersionMeta>) {
+        self.bytes += budget_bytes(&meta);
+        self.versions.push_back(meta);
+    }
+
+    /// At its place. False: it is there already.
+    fn insert(&mut self, meta: Arc<VersionMeta>) -> bool {
+        let Err(place) = self.find(meta.revision.get()) else {
+            return false;
+        };
+        self.bytes += budget_bytes(&meta);
+        self.versions.insert(place, meta);
+        true
+    }
+
+    fn pop_oldest(&mut self) -> Option<Arc<VersionMeta>> {
+        let oldest = self.versions.pop_front()?;
+        self.bytes -= budget_bytes(&oldest);
+        Some(oldest)
+    }
+
+    fn set_mark(&mut self, key: &Key, forgotten: u64, hash: &mut RollingHash) {
+        if self.forgotten != 0 {
+            hash.remove(mark_hash(key, self.forgotten));
+        }
+        if forgotten != 0 {
+            hash.add(mark_hash(key, forgotten));
+        }
+        self.forgotten = forgotten;
+    }
+
+    /// It says nothing.
+    fn is_blank(&self) -> bool {
+        self.versions.is_empty() && self.forgotten == 0
+    }
 }
 
 impl Keyspace {
@@ -76,13 +144,12 @@ impl Keyspace {
         let before = self.current.insert(key.clone(), entry);
         match &before {
             Some(before) => self.replace(key, before, by),
-            None if self.totals.contains_key(key) => {
-                if let Some((id, _)) = self.newest_older(key) {
-                    let revision = id.revision;
-                    self.replaced.insert((by, key.clone()), revision);
+            None => {
+                // Its deletion.
+                if self.history(key).is_some_and(|known| known.count() > 0) {
+                    self.replaced.insert((by, key.clone()));
                 }
             }
-            None => {}
         }
         before
     }
@@ -98,96 +165,60 @@ impl Keyspace {
 
     fn replace(&mut self, key: &Key, before: &Entry, by: u64) {
         self.present_bytes -= present_bytes(key, before);
-        self.replaced.insert((by, key.clone()), before.modified);
+        self.replaced.insert((by, key.clone()));
         self.keep(key, before.meta());
     }
 
     fn keep(&mut self, key: &Key, meta: VersionMeta) {
+        self.versions += 1;
         self.history_bytes += history_bytes(key, &meta);
-        let bytes = meta.bytes + VERSION_BUDGET;
-        match self.totals.get_mut(key) {
-            Some(totals) => {
-                totals.count += 1;
-                totals.bytes += bytes;
-            }
-            None => {
-                self.totals.insert(
-                    key.clone(),
-                    Totals {
-                        count: 1,
-                        bytes,
-                        forgotten: 0,
-                    },
-                );
-            }
-        }
-        self.older.insert(
-            VersionId {
-                key: key.clone(),
-                revision: meta.revision,
-            },
-            Arc::new(meta),
-        );
+        change(&mut self.histories, key, |history| {
+            history.push(Arc::new(meta));
+        });
     }
 
     /// Forgets the key's oldest version, and its deletion with the last one. With `mark`, reads and
     /// watches that would need it are told so from now on.
     pub(crate) fn forget_oldest(&mut self, key: &Key, mark: bool) -> Option<Forgotten> {
-        let id = self.oldest(key)?.0.clone();
-        let replaced_by = self.after(&id)?;
-        let meta = self.older.remove(&id)?;
-        self.replaced.remove(&(replaced_by, key.clone()));
-        self.hash.remove(meta.row_hash(key));
-        self.history_bytes -= history_bytes(key, &meta);
-        let mut totals = self.totals.get(key).copied().unwrap_or_default();
-        totals.count -= 1;
-        totals.bytes -= meta.bytes + VERSION_BUDGET;
-        if mark {
-            self.change_mark(key, &mut totals, id.revision.get());
-        }
-        let gone = if totals.count == 1 && !self.current.contains_key(key) {
-            self.forget_deletion(key, &mut totals)
-        } else {
-            None
+        let history = Arc::make_mut(self.histories.get_mut(key)?);
+        let replaced_by = match history.versions.get(1) {
+            Some(next) => next.revision.get(),
+            None => self.current.get(key)?.modified.get(),
         };
-        if totals == Totals::default() {
-            self.totals.remove(key);
-        } else {
-            self.totals.insert(key.clone(), totals);
+        let oldest = history.pop_oldest()?;
+        let revision = oldest.revision;
+        self.replaced.remove(&(replaced_by, key.clone()));
+        if mark {
+            history.set_mark(key, revision.get(), &mut self.hash);
+        }
+        let mut gone = None;
+        if history.count() == 1 && !self.current.contains_key(key) {
+            gone = history.pop_oldest();
+            history.set_mark(key, 0, &mut self.hash);
+        }
+        if history.is_blank() {
+            self.histories.remove(key);
+        }
+        for meta in std::iter::once(&oldest).chain(&gone) {
+            self.versions -= 1;
+            self.history_bytes -= history_bytes(key, meta);
+            self.hash.remove(meta.row_hash(key));
         }
         Some(Forgotten {
-            id,
+            id: VersionId {
+                key: key.clone(),
+                revision,
+            },
             replaced_by,
-            gone,
+            gone: gone.map(|deletion| deletion.revision.get()),
         })
-    }
-
-    fn forget_deletion(&mut self, key: &Key, totals: &mut Totals) -> Option<u64> {
-        let (id, meta) = self.newest_older(key)?;
-        let (id, meta) = (id.clone(), Arc::clone(meta));
-        self.older.remove(&id);
-        self.hash.remove(meta.row_hash(key));
-        self.history_bytes -= history_bytes(key, &meta);
-        self.change_mark(key, totals, 0);
-        *totals = Totals::default();
-        Some(id.revision.get())
-    }
-
-    fn change_mark(&mut self, key: &Key, totals: &mut Totals, forgotten: u64) {
-        if totals.forgotten != 0 {
-            self.hash.remove(mark_hash(key, totals.forgotten));
-        }
-        if forgotten != 0 {
-            self.hash.add(mark_hash(key, forgotten));
-        }
-        totals.forgotten = forgotten;
     }
 
     /// Takes a mark from an archive.
     pub(crate) fn restore_mark(&mut self, key: &Key, forgotten: u64) {
-        let mut totals = self.totals.get(key).copied().unwrap_or_default();
-        self.change_mark(key, &mut totals, forgotten);
-        self.totals.insert(key.clone(), totals);
+        change(&mut self.histories, key, |history| {
+            history.set_mark(key, forgotten, &mut self.hash);
+        });
     }
 
     /// Takes a current entry from an archive.
@@ -197,113 +228,109 @@ impl Keyspace {
         self.current.insert(key, Arc::new(entry)).is_none()
     }
 
-    /// Takes an older version from an archive.
+    /// Takes an older version from an archive. False: it is there already.
     pub(crate) fn restore_version(&mut self, key: &Key, meta: VersionMeta) -> bool {
-        let fresh = !self.older.contains_key(&Position {
-            key: key.as_bytes(),
-            revision: meta.revision.get(),
-        });
-        self.hash.add(meta.row_hash(key));
-        self.keep(key, meta);
-        fresh
+        let meta = Arc::new(meta);
+        let insert = |history: &mut History| history.insert(Arc::clone(&meta));
+        let is_new = change(&mut self.histories, key, insert);
+        if is_new {
+            self.versions += 1;
+            self.history_bytes += history_bytes(key, &meta);
+            self.hash.add(meta.row_hash(key));
+        }
+        is_new
     }
 
     /// Rebuilds `replaced` once every row is there. False: a key has neither a current entry nor a
     /// deletion after its older versions.
     pub(crate) fn restore_order(&mut self) -> bool {
         let mut whole = true;
-        let mut replaced = OrdMap::new();
-        let mut versions = self.older.iter().peekable();
-        while let Some((id, meta)) = versions.next() {
-            let next = versions.peek().filter(|(next, _)| next.key == id.key);
-            let current = self.current.get(&id.key);
-            let by = match (next, current) {
-                (Some((next, _)), _) => next.revision.get(),
-                (None, Some(current)) => current.modified.get(),
-                (None, None) => {
-                    whole &= meta.is_deletion();
-                    continue;
-                }
-            };
-            whole &= by > id.revision.get();
-            replaced.insert((by, id.key.clone()), id.revision);
+        let mut replaced = OrdSet::new();
+        for (key, history) in &self.histories {
+            let mut versions = history.versions().peekable();
+            while let Some(meta) = versions.next() {
+                let by = match (versions.peek(), self.current.get(key)) {
+                    (Some(next), _) => next.revision,
+                    (None, Some(current)) => current.modified,
+                    (None, None) => {
+                        whole &= meta.is_deletion();
+                        continue;
+                    }
+                };
+                whole &= by > meta.revision;
+                replaced.insert((by.get(), key.clone()));
+            }
         }
         self.replaced = replaced;
         whole
     }
 
     /// The version that was replaced first, of all keys.
-    pub(crate) fn first_replaced(&self) -> Option<(u64, &Key)> {
-        self.replaced.get_min().map(|((by, key), _)| (*by, key))
+    pub(crate) fn first_replaced(&self) -> Option<&(u64, Key)> {
+        self.replaced.get_min()
     }
 
     /// Whether what the revision `by` replaced of a key is still known. Cheaper than to look for it
-    /// in `older`: neighbours in `replaced` are told apart by a number, without a look at a key.
+    /// in its history: neighbours in `replaced` are told apart by a number, without a look at a key.
     pub(crate) fn is_known_at(&self, by: Revision, key: &Key) -> bool {
-        self.replaced.contains_key(&Replacement {
+        self.replaced.contains(&Replacement {
             by: by.get(),
             key: key.as_bytes(),
         })
     }
 
-    /// The key's oldest older version.
-    pub(crate) fn oldest(&self, key: &Key) -> Option<(&VersionId, &Arc<VersionMeta>)> {
-        let found = self.older.get_next(&Position {
-            key: key.as_bytes(),
-            revision: 0,
-        })?;
-        (found.0.key == *key).then_some(found)
+    /// What is known of a key beside its current version.
+    pub(crate) fn history(&self, key: &Key) -> Option<&History> {
+        self.histories.get(key).map(|history| &**history)
     }
 
-    /// The key's newest older version.
-    pub(crate) fn newest_older(&self, key: &Key) -> Option<(&VersionId, &Arc<VersionMeta>)> {
-        self.older_at(key.as_bytes(), u64::MAX)
+    /// The histories of a range, by key.
+    pub(crate) fn histories(&self, range: &KeyRange) -> impl Iterator<Item = (&Key, &History)> {
+        let histories = range
+            .bounds()
+            .map(|bounds| self.histories.range::<_, [u8]>(bounds));
+        let histories = histories.into_iter().flatten();
+        histories.map(|(key, history)| (key, &**history))
+    }
+
+    /// All histories after that of a key, by key.
+    pub(crate) fn histories_after(&self, key: &[u8]) -> impl Iterator<Item = (&Key, &History)> {
+        let after = (Bound::Excluded(key), Bound::Unbounded);
+        let histories = self.histories.range::<_, [u8]>(after);
+        histories.map(|(key, history)| (key, &**history))
+    }
+
+    /// How many keys have a history.
+    pub(crate) fn history_count(&self) -> usize {
+        self.histories.len()
+    }
+
+    /// Exactly this older version.
+    pub(crate) fn older(&self, key: &[u8], revision: Revision) -> Option<&Arc<VersionMeta>> {
+        let history = self.histories.get(key)?;
+        history.versions.get(history.find(revision.get()).ok()?)
     }
 
     /// The key's newest older version that is no newer than `revision`.
-    pub(crate) fn older_at(
-        &self,
-        key: &[u8],
-        revision: u64,
-    ) -> Option<(&VersionId, &Arc<VersionMeta>)> {
-        let found = self.older.get_prev(&Position { key, revision })?;
-        (found.0.key.as_bytes() == key).then_some(found)
+    pub(crate) fn older_at(&self, key: &[u8], revision: u64) -> Option<&Arc<VersionMeta>> {
+        self.histories.get(key)?.at(revision)
     }
 
     /// The key's older versions, oldest first.
-    pub(crate) fn versions<'a>(
-        &'a self,
-        key: &'a [u8],
-    ) -> impl DoubleEndedIterator<Item = &'a Arc<VersionMeta>> {
-        let (first, last) = (
-            Position { key, revision: 0 },
-            Position {
-                key,
-                revision: u64::MAX,
-            },
-        );
-        self.older
-            .range::<_, Position<'_>>((
-                std::ops::Bound::Included(&first),
-                std::ops::Bound::Included(&last),
-            ))
-            .map(|(_, meta)| meta)
+    pub(crate) fn versions(
+        &self,
+        key: &[u8],
+    ) -> impl DoubleEndedIterator<Item = &Arc<VersionMeta>> {
+        let history = self.histories.get(key).into_iter();
+        history.flat_map(|history| history.versions())
     }
 
-    /// The revision that replaced an older version; `None`: it is a deletion and the key's newest.
-    pub(crate) fn after(&self, id: &VersionId) -> Option<u64> {
-        self.follower(id).map(|(revision, _)| revision)
-    }
-
-    /// What replaced an older version: its revision and time.
-    pub(crate) fn follower(&self, id: &VersionId) -> Option<(u64, holdfast_proto::Timestamp)> {
-        let key = id.key.as_bytes();
-        let next = self.older.get_next(&Position {
-            key,
-            revision: id.revision.get() + 1,
-        });
-        match next.filter(|(next, _)| next.key == id.key) {
-            Some((next, meta)) => Some((next.revision.get(), meta.at)),
+    /// What replaced an older version: its revision and time. `None`: it is a deletion and the key's
+    /// newest.
+    pub(crate) fn follower(&self, key: &[u8], revision: Revision) -> Option<(u64, Timestamp)> {
+        let history = self.histories.get(key)?;
+        match history.versions.get(history.count_until(revision.get())) {
+            Some(next) => Some((next.revision.get(), next.at)),
             None => {
                 let current = self.current.get(key)?;
                 Some((current.modified.get(), current.at))
@@ -325,44 +352,38 @@ impl Keyspace {
 
     /// The revision of the newest deletion among keys of a range that are gone, as far as is known.
     pub(crate) fn last_deletion(&self, range: &KeyRange) -> u64 {
-        let totals = range
-            .bounds()
-            .map(|bounds| self.totals.range::<_, [u8]>(bounds));
-        let gone = totals
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| !self.current.contains_key(*key));
-        let deleted = gone.map(|(key, totals)| {
-            let known = self.newest_older(key);
-            known.map_or(totals.forgotten, |(id, _)| id.revision.get())
+        let histories = self.histories(range);
+        let gone = histories.filter(|(key, _)| !self.current.contains_key(*key));
+        let deleted = gone.map(|(_, history)| {
+            let known = history.newest();
+            known.map_or(history.forgotten, |deletion| deletion.revision.get())
         });
         deleted.max().unwrap_or(0)
     }
 
-    /// The totals of a range's keys, by key.
-    pub(crate) fn totals_range(&self, range: &KeyRange) -> impl Iterator<Item = &Totals> {
-        let totals = range
-            .bounds()
-            .map(|bounds| self.totals.range::<_, [u8]>(bounds));
-        totals.into_iter().flatten().map(|(_, totals)| totals)
-    }
-
     /// Older versions of a range, by key and revision.
-    pub(crate) fn older_range<'a>(
-        &'a self,
-        range: &'a KeyRange,
-    ) -> impl Iterator<Item = (&'a VersionId, &'a Arc<VersionMeta>)> {
-        let first = Position {
-            key: range.start(),
-            revision: 0,
-        };
-        self.older
-            .range::<_, Position<'_>>((
-                std::ops::Bound::Included(&first),
-                std::ops::Bound::<&Position<'_>>::Unbounded,
-            ))
-            .take_while(|(id, _)| range.contains(id.key.as_bytes()))
+    pub(crate) fn older_range(
+        &self,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (&Key, &Arc<VersionMeta>)> {
+        let histories = self.histories(range);
+        histories.flat_map(|(key, history)| history.versions().map(move |meta| (key, meta)))
     }
+}
+
+/// Changes the history of a key, which may be its first.
+fn change<R>(
+    histories: &mut OrdMap<Key, Arc<History>>,
+    key: &Key,
+    change: impl FnOnce(&mut History) -> R,
+) -> R {
+    if let Some(history) = histories.get_mut(key) {
+        return change(Arc::make_mut(history));
+    }
+    let mut history = History::default();
+    let result = change(&mut history);
+    histories.insert(key.clone(), Arc::new(history));
+    result
 }
 
 /// What an entry counts for in the state's limit, bytes.
@@ -380,25 +401,16 @@ pub(crate) fn replaced_bytes(key: &Key, entry: &Entry) -> u64 {
     (key.as_bytes().len() + entry.note.len()) as u64 + VERSION_OVERHEAD
 }
 
+/// What a version counts for in its key's budget, bytes.
+fn budget_bytes(meta: &VersionMeta) -> u64 {
+    meta.bytes + VERSION_BUDGET
+}
+
 fn mark_hash(key: &Key, forgotten: u64) -> RowHash {
     RowBuffer::new(b'f')
         .bytes(key.as_bytes())
         .number(forgotten)
         .finish()
-}
-
-impl Equivalent<VersionId> for Position<'_> {
-    fn equivalent(&self, id: &VersionId) -> bool {
-        self.compare(id) == Ordering::Equal
-    }
-}
-
-impl Comparable<VersionId> for Position<'_> {
-    fn compare(&self, id: &VersionId) -> Ordering {
-        self.key
-            .cmp(id.key.as_bytes())
-            .then(self.revision.cmp(&id.revision.get()))
-    }
 }
 
 impl Equivalent<(u64, Key)> for Replacement<'_> {
@@ -410,5 +422,48 @@ impl Equivalent<(u64, Key)> for Replacement<'_> {
 impl Comparable<(u64, Key)> for Replacement<'_> {
     fn compare(&self, (by, key): &(u64, Key)) -> Ordering {
         self.by.cmp(by).then_with(|| self.key.cmp(key.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_proto::Value;
+
+    use super::*;
+    use crate::hash::Digest;
+
+    fn entry(revision: u64) -> Arc<Entry> {
+        let value = Value::Integer(1);
+        let revision = Revision::new(revision).unwrap();
+        Arc::new(Entry {
+            digest: Digest::of(&value),
+            value,
+            created: revision,
+            modified: revision,
+            version: 1,
+            lease: None,
+            author: "somebody".into(),
+            note: "".into(),
+            at: Timestamp::from_millis(0),
+        })
+    }
+
+    #[test]
+    fn a_history_that_says_nothing_is_not_there() {
+        let key = Key::new("a").unwrap();
+        let mut keys = Keyspace::default();
+        keys.put(&key, entry(1));
+        let fresh = keys.hash;
+        for (mark, left) in [(false, 0), (true, 1)] {
+            keys.put(&key, entry(2));
+            assert_eq!(keys.history_count(), 1);
+            assert_eq!(keys.forget_oldest(&key, mark).unwrap().replaced_by, 2);
+            assert_eq!(keys.history_count(), left, "forgotten with a mark: {mark}");
+            assert!(keys.forget_oldest(&key, mark).is_none());
+            keys.put(&key, entry(1));
+            keys.forget_oldest(&key, false).unwrap();
+            assert_eq!(keys.hash == fresh, !mark);
+        }
+        assert_eq!((keys.versions, keys.history_bytes), (0, 0));
     }
 }

@@ -11,7 +11,6 @@ use holdfast_proto::{Key, KeyRange, Revision};
 use crate::{
     State,
     entry::{Entry, Located, VersionId, VersionMeta},
-    keyspace::Position,
 };
 
 /// A key as it was.
@@ -61,9 +60,9 @@ impl State {
         let mut oldest_needed = 0;
         loop {
             let key = match (current.peek(), older.peek()) {
-                (Some((one, _)), Some((other, _))) => (*one).min(&other.key),
+                (Some((one, _)), Some((other, _))) => (*one).min(*other),
                 (Some((key, _)), None) => *key,
-                (None, Some((id, _))) => &id.key,
+                (None, Some((key, _))) => *key,
                 (None, None) => break,
             };
             let entry = current
@@ -71,29 +70,25 @@ impl State {
                 .map(|(_, entry)| entry);
             let mut version = None;
             let mut first = None;
-            while let Some((id, meta)) = older.next_if(|(id, _)| id.key == *key) {
-                first.get_or_insert(id.revision.get());
-                if id.revision <= revision {
-                    version = Some((id, meta));
+            while let Some((_, meta)) = older.next_if(|(next, _)| *next == key) {
+                first.get_or_insert(meta.revision.get());
+                if meta.revision <= revision {
+                    version = Some(meta);
                 }
             }
             match (entry.filter(|entry| entry.modified <= revision), version) {
                 (Some(entry), _) => found.push(here(key, entry)),
-                (None, Some((_, meta))) if meta.is_deletion() => {}
-                (None, Some((id, meta))) => found.push(AtRevision {
+                (None, Some(meta)) if meta.is_deletion() => {}
+                (None, Some(meta)) => found.push(AtRevision {
                     key: key.clone(),
                     meta: VersionMeta::clone(meta),
-                    value: self.locate_older(id),
+                    value: self.locate_older(key, meta.revision),
                 }),
                 // Not there yet at that revision, unless its beginning was forgotten.
                 (None, None) => {
                     let first = first.or(entry.map(|entry| entry.modified.get()));
-                    if self
-                        .keys
-                        .totals
-                        .get(key)
-                        .is_some_and(|totals| totals.forgotten > 0)
-                    {
+                    let history = self.keys.history(key);
+                    if history.is_some_and(|history| history.forgotten > 0) {
                         oldest_needed = oldest_needed.max(first.unwrap_or(0));
                     }
                 }
@@ -114,28 +109,28 @@ impl State {
         {
             return Some(Located::Here(Arc::clone(entry)));
         }
-        let position = Position {
-            key: id.key.as_bytes(),
-            revision: id.revision.get(),
-        };
-        let meta = self.keys.older.get(&position)?;
-        (!meta.is_deletion()).then(|| self.locate_older(id))
+        let meta = self.keys.older(id.key.as_bytes(), id.revision)?;
+        (!meta.is_deletion()).then(|| self.locate_older(&id.key, id.revision))
     }
 
     /// Of an older version: in the window, as what a change made or replaced, or in the past.
-    pub(crate) fn locate_older(&self, id: &VersionId) -> Located {
+    pub(crate) fn locate_older(&self, key: &Key, revision: Revision) -> Located {
         let made = self
             .recent
-            .change(id.revision.get())
-            .and_then(|change| change.event(&id.key));
+            .change(revision.get())
+            .and_then(|change| change.event(key));
         if let Some(entry) = made.and_then(|event| event.now.as_ref()) {
             return Located::Here(Arc::clone(entry));
         }
-        let change = self.keys.after(id).and_then(|by| self.recent.change(by));
-        let replaced = change.and_then(|change| change.event(&id.key));
+        let follower = self.keys.follower(key.as_bytes(), revision);
+        let change = follower.and_then(|(by, _)| self.recent.change(by));
+        let replaced = change.and_then(|change| change.event(key));
         match replaced.and_then(|event| event.before.as_ref()) {
             Some(entry) => Located::Here(Arc::clone(entry)),
-            None => Located::Past(id.clone()),
+            None => Located::Past(VersionId {
+                key: key.clone(),
+                revision,
+            }),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     State,
     apply::Work,
     hash::{RollingHash, RowBuffer, RowHash},
-    keyspace::{Keyspace, Totals},
+    keyspace::{History, Keyspace},
     reply::{Reason, Refusal},
 };
 
@@ -157,34 +157,37 @@ fn touches(range: &KeyRange, prefix: &[u8]) -> bool {
 /// Forgets what the key's retention no longer keeps. `alive`: the key is current.
 pub(crate) fn trim(state: &mut State, key: &Key, alive: bool, work: &mut Work) {
     let retention = state.policies.of(key.as_bytes());
-    while let Some(totals) = state.keys.totals.get(key).copied() {
+    while let Some(history) = state.keys.history(key) {
         let now = state.clock.now;
-        if totals.count == 0 || keeps_oldest(&state.keys, key, alive, totals, retention, now) {
+        if keeps_oldest(&state.keys, key, alive, history, retention, now) {
             return;
         }
         forget(state, key, true, work);
     }
 }
 
-/// Whether the oldest version of a key stays.
+/// Whether the oldest version of a key, if there is one, stays.
 fn keeps_oldest(
     keys: &Keyspace,
     key: &Key,
     alive: bool,
-    totals: Totals,
+    history: &History,
     retention: Retention,
     now: Timestamp,
 ) -> bool {
+    let Some(oldest) = history.versions().next() else {
+        return true;
+    };
     if retention.bytes == 0 || (retention.versions == 0 && retention.age_ms == 0) {
         return false;
     }
     // A deletion is kept only together with what it deleted.
     let least = if alive { 1 } else { 2 };
-    if totals.bytes > retention.bytes && totals.count > least {
+    if history.bytes > retention.bytes && history.count() > least {
         return false;
     }
     if !alive {
-        let deleted = keys.newest_older(key).map_or(now, |(_, meta)| meta.at);
+        let deleted = history.newest().map_or(now, |deletion| deletion.at);
         if now.millis_since(deleted) >= retention.age_ms.max(limits::DELETED_KEY_MS) {
             return false;
         }
@@ -194,10 +197,10 @@ fn keeps_oldest(
     } else {
         retention.versions.max(least)
     };
-    if totals.count <= versions {
+    if history.count() <= versions {
         return true;
     }
-    let replaced = keys.oldest(key).and_then(|(id, _)| keys.follower(id));
+    let replaced = keys.follower(key.as_bytes(), oldest.revision);
     replaced.is_none_or(|(_, at)| now.millis_since(at) < retention.age_ms)
 }
 
@@ -219,7 +222,7 @@ fn forget(state: &mut State, key: &Key, mark: bool, work: &mut Work) {
 /// Above the budget of all keys together, what was replaced first goes first.
 pub(crate) fn keep_budget(state: &mut State, work: &mut Work) {
     while state.keys.history_bytes > state.limits.history_bytes {
-        let Some(key) = state.keys.first_replaced().map(|(_, key)| key.clone()) else {
+        let Some((_, key)) = state.keys.first_replaced().cloned() else {
             return;
         };
         forget(state, &key, true, work);
@@ -241,7 +244,7 @@ pub(crate) fn compact(state: &mut State, revision: u64, work: &mut Work) -> Resu
     }
     state.compacted = revision;
     while let Some((by, key)) = state.keys.first_replaced() {
-        if by > revision {
+        if *by > revision {
             break;
         }
         let key = key.clone();
@@ -252,17 +255,9 @@ pub(crate) fn compact(state: &mut State, revision: u64, work: &mut Work) -> Resu
 
 /// Looks at the next part of all histories.
 pub(crate) fn sweep(state: &mut State, work: &mut Work) {
-    let part = (state.keys.totals.len() / SWEEP_PARTS).max(SWEEP_LEAST);
-    let from = (
-        std::ops::Bound::Excluded(&state.sweep_from[..]),
-        std::ops::Bound::Unbounded,
-    );
-    let keys = state
-        .keys
-        .totals
-        .range::<_, [u8]>(from)
-        .map(|(key, _)| key.clone());
-    let keys: Vec<Key> = keys.take(part).collect();
+    let part = (state.keys.history_count() / SWEEP_PARTS).max(SWEEP_LEAST);
+    let next = state.keys.histories_after(&state.sweep_from).take(part);
+    let keys: Vec<Key> = next.map(|(key, _)| key.clone()).collect();
     state.sweep_from = match keys.last() {
         Some(last) if keys.len() == part => last.to_bytes(),
         _ => Bytes::new(),

@@ -66,9 +66,8 @@ impl State {
         let row = |row| StateRow { row: Some(row) };
         let keys = &self.keys;
         let marks = keys
-            .totals
-            .iter()
-            .filter(|(_, totals)| totals.forgotten > 0);
+            .histories_after(b"")
+            .filter(|(_, history)| history.forgotten > 0);
         std::iter::once(Row::Head(self.head()))
             .chain(
                 self.policies
@@ -88,15 +87,14 @@ impl State {
                     .iter()
                     .map(|(key, entry)| Row::Entry(entry.to_row(key))),
             )
-            .chain(
-                keys.older
-                    .iter()
-                    .map(|(id, meta)| Row::Version(version_row(&id.key, meta))),
-            )
-            .chain(marks.map(|(key, totals)| {
+            .chain(keys.histories_after(b"").flat_map(|(key, history)| {
+                let row = move |meta: &Arc<VersionMeta>| Row::Version(version_row(key, meta));
+                history.versions().map(row)
+            }))
+            .chain(marks.map(|(key, history)| {
                 Row::Mark(wire::MarkRow {
                     key: key.to_bytes(),
-                    forgotten: totals.forgotten,
+                    forgotten: history.forgotten,
                 })
             }))
             .chain(self.sessions.all.iter().map(|(id, session)| {

@@ -3,7 +3,7 @@
 //! Destroying takes the data key away and leaves what is known of the version, so the history itself
 //! says which they are. It does not say when: of one version nothing else changes.
 
-use holdfast_proto::{Revision, ValueKind};
+use holdfast_proto::{KeyRange, Revision, ValueKind};
 
 use crate::{State, entry::VersionId};
 
@@ -12,9 +12,13 @@ impl State {
     /// history reaches. O(n) in all versions.
     pub fn destroyed_secrets(&self) -> Vec<VersionId> {
         let is_open = |key: &[u8], revision: Revision| self.wrap(key, revision).is_some();
-        let older = self.keys.older.iter().filter_map(|(id, meta)| {
+        let all = KeyRange::all();
+        let older = self.keys.older_range(&all).filter_map(|(key, meta)| {
             let is_sealed = meta.kind == Some(ValueKind::Sealed);
-            (is_sealed && !is_open(id.key.as_bytes(), id.revision)).then(|| id.clone())
+            (is_sealed && !is_open(key.as_bytes(), meta.revision)).then(|| VersionId {
+                key: key.clone(),
+                revision: meta.revision,
+            })
         });
         let current = self.keys.current.iter().filter_map(|(key, entry)| {
             let is_sealed = entry.value.kind() == ValueKind::Sealed;

@@ -6,9 +6,8 @@ use holdfast_proto::{Key, Revision, Value, ValueKind};
 use super::Keyring;
 use crate::{
     State,
-    entry::VersionId,
+    entry::{Position, VersionId},
     hash::{Digest, RowBuffer, RowHash},
-    keyspace::Position,
     operation::PutOperation,
     reply::{Reason, Refusal},
 };
@@ -48,7 +47,6 @@ const WRAP_OVERHEAD: u64 = 128;
 impl State {
     /// The wrap of a version; `None`: it is no secret, or was destroyed.
     pub fn wrap(&self, key: &[u8], revision: Revision) -> Option<&Wrap> {
-        let revision = revision.get();
         self.keyring.wraps.get(&Position { key, revision })
     }
 
@@ -86,8 +84,7 @@ impl State {
                 digest: entry.digest,
             });
         }
-        let revision = revision.get();
-        let meta = self.keys.older.get(&Position { key, revision })?;
+        let meta = self.keys.older(key, revision)?;
         (meta.kind == Some(ValueKind::Sealed)).then_some(SealedVersion {
             version: meta.version,
             digest: meta.digest,
