@@ -1,6 +1,10 @@
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use holdfast_core::{Body, Command, Context, Founding, Role, State, TokenDigest, apply};
+use futures::StreamExt;
+use holdfast_core::{
+    AuthorityBegin, AuthorityTaken, AuthorityWanted, Body, Command, Context, Founding, Role, State,
+    TokenDigest, apply,
+};
 use holdfast_proto::{NodeId, Timestamp};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -267,6 +271,16 @@ fn a_key_that_is_not_the_certificates_is_refused() {
     ));
 }
 
+fn done(state: &mut State, body: Body) {
+    let context = Context {
+        index: 1,
+        term: 1,
+        at: Timestamp::from_millis(1),
+    };
+    let outcome = apply(state, context, Command::internal("test", body));
+    assert_eq!(outcome.reply.refusal(), None);
+}
+
 /// Members of the names and with the keys of these nodes.
 fn members(nodes: &[&NodeTls]) -> State {
     let mut state = State::new();
@@ -305,13 +319,7 @@ fn members(nodes: &[&NodeTls]) -> State {
             ],
         };
         for body in bodies {
-            let context = Context {
-                index: 1,
-                term: 1,
-                at: Timestamp::from_millis(1),
-            };
-            let outcome = apply(&mut state, context, Command::internal("test", body));
-            assert_eq!(outcome.reply.refusal(), None);
+            done(&mut state, body);
         }
     }
     state
@@ -341,4 +349,78 @@ async fn members_know_each_other_by_their_keys_whoever_signed_for_them() {
     let (met, seen) = meet(one.server_config(), from_namesake).await;
     assert!(met.is_err());
     assert_eq!(seen, None);
+}
+
+/// Takes member 2 out, and puts `new` in the place of `old`, which is retired.
+fn shut_out(state: &mut State, old: &CertificateAuthority, new: &CertificateAuthority) {
+    let der = |authority: &CertificateAuthority| Bytes::copy_from_slice(authority.certificate());
+    let (old, new) = (der(old), der(new));
+    for body in [
+        Body::MemberRemove {
+            id: NodeId(2),
+            heard: None,
+        },
+        Body::AuthorityWanted(AuthorityWanted {
+            member: NodeId(2),
+            replaces: old,
+            public_key: "an administrator's".into(),
+        }),
+        Body::AuthorityBegin(AuthorityBegin {
+            generation: 2,
+            certificate: new.clone(),
+            replaces: Bytes::new(),
+        }),
+        Body::AuthorityTaken(AuthorityTaken {
+            generation: 2,
+            certificate: new,
+            member: NodeId(1),
+        }),
+        Body::AuthorityRetire(1),
+    ] {
+        done(state, body);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_with_a_retired_authoritys_certificate_is_told_for_a_moment_and_then_shut_out() {
+    let (old, new) = (cluster("c1"), cluster("c1"));
+    let now = SystemTime::now();
+    let (server, late) = (node(&new, "n1", now), node(&old, "n2", now));
+    let mut state = members(&[&server, &late]);
+    shut_out(&mut state, &old, &new);
+    for tls in [&server, &late] {
+        tls.trust().follow(&state);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut connections = pin!(incoming(listener, &server));
+    let echo = async {
+        let mut stream = connections.next().await.unwrap().unwrap();
+        let mut told = 0;
+        loop {
+            match stream.read_u8().await {
+                Ok(byte) => stream.write_u8(byte).await.unwrap(),
+                Err(error) => return (told, error.kind()),
+            }
+            stream.flush().await.unwrap();
+            told += 1;
+        }
+    };
+    let call = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = rustls_pki_types::ServerName::try_from("holdfast").unwrap();
+        let config = late.client_config(&"n1".parse().unwrap());
+        let connector = TlsConnector::from(config);
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        let mut beat = tokio::time::interval(Duration::from_millis(20));
+        // It ends when the other end does.
+        while stream.write_u8(b'?').await.is_ok() && stream.read_u8().await.is_ok() {
+            beat.tick().await;
+        }
+    };
+    let limit = Duration::from_secs(20);
+    let ended = tokio::time::timeout(limit, async { tokio::join!(echo, call) }).await;
+    let ((told, why), ()) = ended.expect("it is shut out");
+    assert!(told > 0, "it was not told why");
+    assert_eq!(why, std::io::ErrorKind::ConnectionAborted);
 }
