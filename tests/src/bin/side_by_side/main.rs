@@ -80,17 +80,17 @@
 //! | ratio to etcd | wanted | Holdfast | a server that does nothing |
 //! |---|---|---|---|
 //! | puts, 64 clients | 3 | 2.16 | 6.9 |
-//! | puts, 256 clients | 3 | 2.07 | 3.6 |
-//! | put, one client, p50 | 0.5 | 0.66 | 0.10 |
-//! | linearizable gets, 64 clients | 3 | 2.75 | 3.9 to 4.1 |
-//! | serializable gets, 64 clients | 3.5 | 3.02 | 2.7 to 3.4, in four runs |
+//! | puts, 256 clients | 3 | 2.10 | 3.6 |
+//! | put, one client, p50 | 0.5 | 0.65 | 0.10 |
+//! | linearizable gets, 64 clients | 3 | 2.62 | 3.9 to 4.1 |
+//! | serializable gets, 64 clients | 3.5 | 2.99 | 2.7 to 3.4, in four runs |
 //! | fan-out, p50 | 0.5 | 0.68 | 0.36 |
 //!
 //! So what is wanted of serializable gets is out of reach of any such server on this machine: client and
 //! servers share two cores, and the client alone takes half of the time. With 256 clients, a put at
 //! three times etcd's rate would leave a sixth of the processors' time for three nodes that agree,
-//! store and sync. Of an idle member's 27 MB, 21 are the program's own text and constants, which all
-//! processes of a machine share; 5 are its memory.
+//! store and sync. Of an idle member's 26 MB, 20 are the program's own text and constants, which all
+//! processes of a machine share; 6 are its memory.
 //!
 //! # The floor
 //!
