@@ -30,8 +30,8 @@ pub(crate) struct Keyspace {
     histories: OrdMap<Key, Arc<History>>,
     /// At which revision a version of the key was replaced. The first is the first to go.
     replaced: OrdSet<(u64, Key)>,
-    /// Of all histories.
-    pub(crate) versions: u64,
+    /// How many versions all histories keep.
+    pub(crate) version_count: u64,
     pub(crate) present_bytes: u64,
     pub(crate) history_bytes: u64,
     pub(crate) hash: RollingHash,
@@ -170,9 +170,9 @@ impl Keyspace {
     }
 
     fn keep(&mut self, key: &Key, meta: VersionMeta) {
-        self.versions += 1;
+        self.version_count += 1;
         self.history_bytes += history_bytes(key, &meta);
-        change(&mut self.histories, key, |history| {
+        change_history(&mut self.histories, key, |history| {
             history.push(Arc::new(meta));
         });
     }
@@ -200,7 +200,7 @@ impl Keyspace {
             self.histories.remove(key);
         }
         for meta in std::iter::once(&oldest).chain(&gone) {
-            self.versions -= 1;
+            self.version_count -= 1;
             self.history_bytes -= history_bytes(key, meta);
             self.hash.remove(meta.row_hash(key));
         }
@@ -216,7 +216,7 @@ impl Keyspace {
 
     /// Takes a mark from an archive.
     pub(crate) fn restore_mark(&mut self, key: &Key, forgotten: u64) {
-        change(&mut self.histories, key, |history| {
+        change_history(&mut self.histories, key, |history| {
             history.set_mark(key, forgotten, &mut self.hash);
         });
     }
@@ -232,9 +232,9 @@ impl Keyspace {
     pub(crate) fn restore_version(&mut self, key: &Key, meta: VersionMeta) -> bool {
         let meta = Arc::new(meta);
         let insert = |history: &mut History| history.insert(Arc::clone(&meta));
-        let is_new = change(&mut self.histories, key, insert);
+        let is_new = change_history(&mut self.histories, key, insert);
         if is_new {
-            self.versions += 1;
+            self.version_count += 1;
             self.history_bytes += history_bytes(key, &meta);
             self.hash.add(meta.row_hash(key));
         }
@@ -285,7 +285,10 @@ impl Keyspace {
     }
 
     /// The histories of a range, by key.
-    pub(crate) fn histories(&self, range: &KeyRange) -> impl Iterator<Item = (&Key, &History)> {
+    pub(crate) fn histories<'a>(
+        &'a self,
+        range: &KeyRange,
+    ) -> impl Iterator<Item = (&'a Key, &'a History)> + use<'a> {
         let histories = range
             .bounds()
             .map(|bounds| self.histories.range::<_, [u8]>(bounds));
@@ -362,17 +365,17 @@ impl Keyspace {
     }
 
     /// Older versions of a range, by key and revision.
-    pub(crate) fn older_range(
-        &self,
+    pub(crate) fn older_range<'a>(
+        &'a self,
         range: &KeyRange,
-    ) -> impl Iterator<Item = (&Key, &Arc<VersionMeta>)> {
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<VersionMeta>)> + use<'a> {
         let histories = self.histories(range);
         histories.flat_map(|(key, history)| history.versions().map(move |meta| (key, meta)))
     }
 }
 
 /// Changes the history of a key, which may be its first.
-fn change<R>(
+fn change_history<R>(
     histories: &mut OrdMap<Key, Arc<History>>,
     key: &Key,
     change: impl FnOnce(&mut History) -> R,
@@ -453,17 +456,13 @@ mod tests {
         let key = Key::new("a").unwrap();
         let mut keys = Keyspace::default();
         keys.put(&key, entry(1));
-        let fresh = keys.hash;
-        for (mark, left) in [(false, 0), (true, 1)] {
-            keys.put(&key, entry(2));
+        for (revision, mark, left) in [(2, false, 0), (3, true, 1)] {
+            keys.put(&key, entry(revision));
             assert_eq!(keys.history_count(), 1);
-            assert_eq!(keys.forget_oldest(&key, mark).unwrap().replaced_by, 2);
+            let forgotten = keys.forget_oldest(&key, mark).unwrap();
+            assert_eq!(forgotten.replaced_by, revision);
             assert_eq!(keys.history_count(), left, "forgotten with a mark: {mark}");
-            assert!(keys.forget_oldest(&key, mark).is_none());
-            keys.put(&key, entry(1));
-            keys.forget_oldest(&key, false).unwrap();
-            assert_eq!(keys.hash == fresh, !mark);
+            assert_eq!((keys.version_count, keys.history_bytes), (0, 0));
         }
-        assert_eq!((keys.versions, keys.history_bytes), (0, 0));
     }
 }

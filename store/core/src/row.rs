@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_proto::{
-    Key, LeaseId, NodeId, Revision, SessionId, Timestamp, ValueKind,
+    Key, KeyRange, LeaseId, NodeId, Revision, SessionId, Timestamp, ValueKind,
     log::v1::{self as wire, StateRow, state_row::Row},
     v1,
 };
@@ -66,7 +66,7 @@ impl State {
         let row = |row| StateRow { row: Some(row) };
         let keys = &self.keys;
         let marks = keys
-            .histories_after(b"")
+            .histories(&KeyRange::all())
             .filter(|(_, history)| history.forgotten > 0);
         std::iter::once(Row::Head(self.head()))
             .chain(
@@ -87,10 +87,10 @@ impl State {
                     .iter()
                     .map(|(key, entry)| Row::Entry(entry.to_row(key))),
             )
-            .chain(keys.histories_after(b"").flat_map(|(key, history)| {
-                let row = move |meta: &Arc<VersionMeta>| Row::Version(version_row(key, meta));
-                history.versions().map(row)
-            }))
+            .chain(
+                keys.older_range(&KeyRange::all())
+                    .map(|(key, meta)| Row::Version(version_row(key, meta))),
+            )
             .chain(marks.map(|(key, history)| {
                 Row::Mark(wire::MarkRow {
                     key: key.to_bytes(),

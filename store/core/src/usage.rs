@@ -42,7 +42,7 @@ impl State {
             keys: self.keys.current.len() as u64,
             state_bytes: self.state_bytes(),
             history_bytes: self.keys.history_bytes,
-            versions: self.keys.versions,
+            versions: self.keys.version_count,
             leases: self.leases.all.len() as u64,
             sessions: self.sessions.all.len() as u64,
             answer_bytes: self.sessions.bytes,

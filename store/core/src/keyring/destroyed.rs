@@ -12,8 +12,8 @@ impl State {
     /// history reaches. O(n) in all versions.
     pub fn destroyed_secrets(&self) -> Vec<VersionId> {
         let is_open = |key: &[u8], revision: Revision| self.wrap(key, revision).is_some();
-        let all = KeyRange::all();
-        let older = self.keys.older_range(&all).filter_map(|(key, meta)| {
+        let older = self.keys.older_range(&KeyRange::all());
+        let older = older.filter_map(|(key, meta)| {
             let is_sealed = meta.kind == Some(ValueKind::Sealed);
             (is_sealed && !is_open(key.as_bytes(), meta.revision)).then(|| VersionId {
                 key: key.clone(),
