@@ -86,8 +86,8 @@
 //! | serializable gets, 64 clients | 3.5 | 2.99 | 2.7 to 3.4, in four runs |
 //! | fan-out, p50 | 0.5 | 0.68 | 0.36 |
 //!
-//! So what is wanted of serializable gets is out of reach of any such server on this machine: client and
-//! servers share two cores, and the client alone takes half of the time. With 256 clients, a put at
+//! So what is wanted of serializable gets was not reached on this machine even by a server that does
+//! nothing: client and servers share two cores, and the client alone takes half of the time. With 256 clients, a put at
 //! three times etcd's rate would leave a sixth of the processors' time for three nodes that agree,
 //! store and sync. Of an idle member's 26 MB, 20 are the program's own text and constants, which all
 //! processes of a machine share; 6 are its memory.
