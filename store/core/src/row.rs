@@ -26,7 +26,6 @@ use crate::{
     recent::Recent,
     reply::Reply,
     retention::Policy,
-    session::Session,
     token::{Token, TokenDigest},
     wire::{
         field::{anchor_to_wire, parse_anchor, parse_grant, parse_identity},
@@ -104,18 +103,13 @@ impl State {
                     seen_ms: session.seen_ms,
                 })
             }))
-            .chain(
-                self.sessions
-                    .answers
-                    .iter()
-                    .map(|((id, sequence), answer)| {
-                        Row::Answer(wire::AnswerRow {
-                            session: Bytes::copy_from_slice(id.as_bytes()),
-                            sequence: *sequence,
-                            reply: answer.reply.clone().map(Reply::into_wire),
-                        })
-                    }),
-            )
+            .chain(self.sessions.answers().map(|(id, sequence, answer)| {
+                Row::Answer(wire::AnswerRow {
+                    session: Bytes::copy_from_slice(id.as_bytes()),
+                    sequence,
+                    reply: answer.reply.clone().map(Reply::into_wire),
+                })
+            }))
             .chain(self.members.all.values().map(|member| {
                 Row::Member(wire::MemberRow {
                     member: Some(member.to_wire()),
@@ -252,12 +246,7 @@ impl State {
             }
             Row::Session(row) => {
                 let id = session_id(&row.session)?;
-                let session = Session {
-                    floor: row.floor,
-                    seen_ms: row.seen_ms,
-                    bytes: 0,
-                };
-                self.sessions.insert_session(id, session);
+                self.sessions.insert_session(id, row.floor, row.seen_ms);
             }
             Row::Answer(row) => self.restore_answer(row)?,
             Row::Member(row) => self.members.set(member(row)?),
@@ -365,11 +354,12 @@ impl State {
 
     fn restore_answer(&mut self, row: wire::AnswerRow) -> Result<(), RowError> {
         let id = session_id(&row.session)?;
-        if !self.sessions.all.contains_key(&id) {
-            return Err(RowError::Contradiction("an answer has no session"));
-        }
         let reply = row.reply.map(Reply::from_wire).transpose()?;
-        self.sessions.insert_answer(id, row.sequence, reply);
+        if !self.sessions.restore_answer(id, row.sequence, reply) {
+            return Err(RowError::Contradiction(
+                "an answer has no session, or stands there twice",
+            ));
+        }
         Ok(())
     }
 

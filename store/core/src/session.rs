@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use holdfast_proto::{RequestId, SessionId, limits};
-use imbl::{OrdMap, OrdSet};
+use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
     hash::{RollingHash, RowBuffer, RowHash},
@@ -24,22 +24,31 @@ const IDLE_BATCH: usize = 1_024;
 
 #[derive(Clone, Default)]
 pub(crate) struct Sessions {
-    pub(crate) all: OrdMap<SessionId, Session>,
-    pub(crate) answers: OrdMap<(SessionId, u64), Arc<Answer>>,
+    pub(crate) all: OrdMap<SessionId, Arc<Session>>,
     idle: OrdSet<(u64, SessionId)>,
+    pub(crate) totals: Totals,
+}
+
+/// What all sessions come to.
+#[derive(Clone, Default)]
+pub(crate) struct Totals {
     /// Of all answers.
     pub(crate) bytes: u64,
     pub(crate) hash: RollingHash,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Session {
     /// Answers below it are not kept.
     pub(crate) floor: u64,
     /// Steady time of about its last request.
     pub(crate) seen_ms: u64,
+    /// With their sequences, in that order. Few sessions have more than one.
+    answers: Vector<(u64, Arc<Answer>)>,
     /// Of its kept answers.
-    pub(crate) bytes: u64,
+    bytes: u64,
+    /// As it is in the sum, without its answers.
+    row: RowHash,
 }
 
 pub(crate) struct Answer {
@@ -59,14 +68,13 @@ pub(crate) enum Verdict {
 
 impl Sessions {
     pub(crate) fn check(&mut self, id: &RequestId, steady_ms: u64, limits: &Limits) -> Verdict {
-        let Some(session) = self.all.get(&id.session).copied() else {
+        let Some(session) = self.seen(id.session, steady_ms) else {
             return self.check_room(steady_ms, limits);
         };
-        self.touch(id.session, session, session.floor, steady_ms);
         if id.sequence < session.floor {
             return Verdict::Refused(forgotten(id.sequence));
         }
-        if let Some(answer) = self.answers.get(&(id.session, id.sequence)) {
+        if let Some(answer) = session.answer(id.sequence) {
             return match &answer.reply {
                 Some(reply) => Verdict::Repeat(reply.clone()),
                 None => Verdict::Refused(forgotten(id.sequence)),
@@ -104,7 +112,19 @@ impl Sessions {
         )
     }
 
-    /// Keeps the answer of a fresh request.
+    /// A session that is there. Notes that it was seen, roughly.
+    fn seen(&mut self, id: SessionId, steady_ms: u64) -> Option<&Session> {
+        let before = self.all.get(&id)?.seen_ms;
+        if steady_ms >= before + SEEN_STEP_MS {
+            self.idle.remove(&(before, id));
+            self.idle.insert((steady_ms, id));
+            let session = Arc::make_mut(self.all.get_mut(&id)?);
+            session.move_to(id, session.floor, steady_ms, &mut self.totals);
+        }
+        self.all.get(&id).map(|session| &**session)
+    }
+
+    /// Keeps the answer of a fresh request, which [`Sessions::check`] has seen.
     pub(crate) fn record(
         &mut self,
         id: &RequestId,
@@ -112,113 +132,63 @@ impl Sessions {
         steady_ms: u64,
         limits: &Limits,
     ) {
-        let known = self.all.get(&id.session).copied();
-        let session = known.unwrap_or(Session {
-            floor: 0,
-            seen_ms: 0,
-            bytes: 0,
-        });
-        let floor = session.floor.max(id.first_incomplete);
-        if known.is_none() {
-            self.insert_session(
-                id.session,
-                Session {
-                    floor,
-                    seen_ms: steady_ms,
-                    bytes: 0,
-                },
-            );
-        } else {
-            self.touch(id.session, session, floor, steady_ms);
+        if !self.all.contains_key(&id.session) {
+            self.insert_session(id.session, id.first_incomplete, steady_ms);
         }
-        self.drop_below(id.session, session.floor, floor);
-        self.insert_answer(id.session, id.sequence, Some(reply.clone()));
-        self.keep_budgets(id, limits);
-    }
-
-    /// Sets the floor, and about when the session was seen last.
-    fn touch(&mut self, id: SessionId, before: Session, floor: u64, steady_ms: u64) {
-        let moved = steady_ms >= before.seen_ms + SEEN_STEP_MS;
-        if !moved && floor == before.floor {
+        let Some(session) = self.all.get_mut(&id.session) else {
             return;
-        }
-        let seen_ms = if moved { steady_ms } else { before.seen_ms };
-        self.hash.remove(session_hash(id, &before));
-        let after = Session {
-            floor,
-            seen_ms,
-            ..before
         };
-        self.hash.add(session_hash(id, &after));
-        if moved {
-            self.idle.remove(&(before.seen_ms, id));
-            self.idle.insert((seen_ms, id));
-        }
-        self.all.insert(id, after);
-    }
-
-    pub(crate) fn insert_session(&mut self, id: SessionId, session: Session) {
-        self.hash.add(session_hash(id, &session));
-        self.idle.insert((session.seen_ms, id));
-        self.all.insert(id, session);
-    }
-
-    pub(crate) fn insert_answer(&mut self, id: SessionId, sequence: u64, reply: Option<Reply>) {
-        let bytes = ANSWER_OVERHEAD + reply.as_ref().map_or(0, Reply::bytes);
-        let row = answer_hash(id, sequence, reply.as_ref());
-        self.hash.add(row);
-        self.bytes += bytes;
-        if let Some(session) = self.all.get_mut(&id) {
-            session.bytes += bytes;
-        }
-        self.answers
-            .insert((id, sequence), Arc::new(Answer { reply, bytes, row }));
-    }
-
-    fn remove_answer(&mut self, id: SessionId, sequence: u64) {
-        if let Some(answer) = self.answers.remove(&(id, sequence)) {
-            self.hash.remove(answer.row);
-            self.bytes -= answer.bytes;
-            if let Some(session) = self.all.get_mut(&id) {
-                session.bytes -= answer.bytes;
-            }
-        }
-    }
-
-    /// Drops the answers from `from` to below `floor`.
-    fn drop_below(&mut self, id: SessionId, from: u64, floor: u64) {
-        while let Some(sequence) = self.first_answer(id, from).filter(|first| *first < floor) {
-            self.remove_answer(id, sequence);
-        }
-    }
-
-    fn first_answer(&self, id: SessionId, from: u64) -> Option<u64> {
-        let ((session, sequence), _) = self.answers.get_next(&(id, from))?;
-        (*session == id).then_some(*sequence)
-    }
-
-    /// Over a budget, the session that writes pays: its oldest answers go, the new one last.
-    fn keep_budgets(&mut self, id: &RequestId, limits: &Limits) {
-        while let Some(session) = self.all.get(&id.session).copied() {
-            let over =
-                session.bytes > limits.session_answer_bytes || self.bytes > limits.answer_bytes;
-            if !over {
-                return;
-            }
-            match self.first_answer(id.session, session.floor) {
+        let (session, totals) = (Arc::make_mut(session), &mut self.totals);
+        session.raise_floor(id.session, id.first_incomplete, totals);
+        session.insert(id.session, id.sequence, Some(reply.clone()), totals);
+        // Over a budget, the session that writes pays: its oldest answers go, the new one last.
+        while session.bytes > limits.session_answer_bytes || totals.bytes > limits.answer_bytes {
+            match session.first_sequence() {
                 Some(sequence) if sequence < id.sequence => {
-                    let floor = sequence + 1;
-                    self.touch(id.session, session, floor, session.seen_ms);
-                    self.remove_answer(id.session, sequence);
+                    session.raise_floor(id.session, sequence + 1, totals);
                 }
                 // The new one is the oldest: it is known to be applied, but not with which answer.
                 _ => {
-                    self.remove_answer(id.session, id.sequence);
-                    self.insert_answer(id.session, id.sequence, None);
+                    session.remove(id.sequence, totals);
+                    session.insert(id.session, id.sequence, None, totals);
                     return;
                 }
             }
         }
+    }
+
+    pub(crate) fn insert_session(&mut self, id: SessionId, floor: u64, seen_ms: u64) {
+        let session = Session {
+            floor,
+            seen_ms,
+            answers: Vector::new(),
+            bytes: 0,
+            row: session_hash(id, floor, seen_ms),
+        };
+        self.totals.hash.add(session.row);
+        self.idle.insert((seen_ms, id));
+        self.all.insert(id, Arc::new(session));
+    }
+
+    /// Takes an answer from an archive. False: its session is not there, or it is there already.
+    pub(crate) fn restore_answer(
+        &mut self,
+        id: SessionId,
+        sequence: u64,
+        reply: Option<Reply>,
+    ) -> bool {
+        let session = self.all.get_mut(&id);
+        session.is_some_and(|session| {
+            Arc::make_mut(session).insert(id, sequence, reply, &mut self.totals)
+        })
+    }
+
+    /// All kept answers, by session and sequence.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (SessionId, u64, &Answer)> {
+        self.all.iter().flat_map(|(id, session)| {
+            let answers = session.answers.iter();
+            answers.map(|(sequence, answer)| (*id, *sequence, &**answer))
+        })
     }
 
     /// Forgets some of the sessions that were idle for long.
@@ -230,12 +200,90 @@ impl Sessions {
             if steady_ms < seen_ms + limits::SESSION_IDLE_MS + SEEN_STEP_MS {
                 return;
             }
-            self.drop_below(id, 0, u64::MAX);
             self.idle.remove(&(seen_ms, id));
             if let Some(session) = self.all.remove(&id) {
-                self.hash.remove(session_hash(id, &session));
+                self.totals.hash.remove(session.row);
+                for (_, answer) in &session.answers {
+                    self.totals.remove(answer);
+                }
             }
         }
+    }
+}
+
+impl Session {
+    fn find(&self, sequence: u64) -> Result<usize, usize> {
+        self.answers.binary_search_by_key(&sequence, |(at, _)| *at)
+    }
+
+    fn answer(&self, sequence: u64) -> Option<&Answer> {
+        let (_, answer) = self.answers.get(self.find(sequence).ok()?)?;
+        Some(answer)
+    }
+
+    fn first_sequence(&self) -> Option<u64> {
+        self.answers.front().map(|(sequence, _)| *sequence)
+    }
+
+    /// False: there is an answer already.
+    fn insert(
+        &mut self,
+        id: SessionId,
+        sequence: u64,
+        reply: Option<Reply>,
+        totals: &mut Totals,
+    ) -> bool {
+        let Err(place) = self.find(sequence) else {
+            return false;
+        };
+        let answer = Answer {
+            bytes: ANSWER_OVERHEAD + reply.as_ref().map_or(0, Reply::bytes),
+            row: answer_hash(id, sequence, reply.as_ref()),
+            reply,
+        };
+        totals.add(&answer);
+        self.bytes += answer.bytes;
+        self.answers.insert(place, (sequence, Arc::new(answer)));
+        true
+    }
+
+    fn remove(&mut self, sequence: u64, totals: &mut Totals) {
+        if let Ok(place) = self.find(sequence) {
+            let (_, answer) = self.answers.remove(place);
+            totals.remove(&answer);
+            self.bytes -= answer.bytes;
+        }
+    }
+
+    /// Drops the answers below `floor`, or below the session's floor if that is higher.
+    fn raise_floor(&mut self, id: SessionId, floor: u64, totals: &mut Totals) {
+        let floor = floor.max(self.floor);
+        while let Some(sequence) = self.first_sequence().filter(|first| *first < floor) {
+            self.remove(sequence, totals);
+        }
+        if floor > self.floor {
+            self.move_to(id, floor, self.seen_ms, totals);
+        }
+    }
+
+    fn move_to(&mut self, id: SessionId, floor: u64, seen_ms: u64, totals: &mut Totals) {
+        totals.hash.remove(self.row);
+        self.floor = floor;
+        self.seen_ms = seen_ms;
+        self.row = session_hash(id, floor, seen_ms);
+        totals.hash.add(self.row);
+    }
+}
+
+impl Totals {
+    fn add(&mut self, answer: &Answer) {
+        self.bytes += answer.bytes;
+        self.hash.add(answer.row);
+    }
+
+    fn remove(&mut self, answer: &Answer) {
+        self.bytes -= answer.bytes;
+        self.hash.remove(answer.row);
     }
 }
 
@@ -247,12 +295,11 @@ fn forgotten(sequence: u64) -> Refusal {
     Refusal::new(Reason::RequestForgotten, message)
 }
 
-/// `bytes` follows from the answers.
-fn session_hash(id: SessionId, session: &Session) -> RowHash {
+fn session_hash(id: SessionId, floor: u64, seen_ms: u64) -> RowHash {
     RowBuffer::new(b's')
         .bytes(id.as_bytes())
-        .number(session.floor)
-        .number(session.seen_ms)
+        .number(floor)
+        .number(seen_ms)
         .finish()
 }
 

@@ -126,7 +126,7 @@ impl State {
         sum.join(self.keys.hash)
             .join(self.policies.hash)
             .join(self.leases.hash)
-            .join(self.sessions.hash)
+            .join(self.sessions.totals.hash)
             .join(self.members.hash)
             .join(self.authorities.hash())
             .join(self.tokens.hash)

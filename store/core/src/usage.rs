@@ -45,7 +45,7 @@ impl State {
             versions: self.keys.version_count,
             leases: self.leases.all.len() as u64,
             sessions: self.sessions.all.len() as u64,
-            answer_bytes: self.sessions.bytes,
+            answer_bytes: self.sessions.totals.bytes,
             members: self.members.present().count() as u64,
             tokens: self.tokens.all.len() as u64,
             retention_prefixes: self.policies.all.len() as u64,

@@ -46,14 +46,38 @@ fn an_answer_that_the_client_said_it_has_is_forgotten_and_said_so() {
 
 #[test]
 fn requests_that_overtake_each_other_are_each_applied_once() {
+    const REQUESTS: u64 = 300;
+    const FLOOR: u64 = 200;
     let mut store = Store::new();
-    for sequence in [3, 1, 2, 3, 2, 1] {
-        store.apply(asked(
-            request(1, sequence, 1),
-            put(&format!("k{sequence}"), "1"),
-        ));
+    let ask = |store: &mut Store, sequence: u64, first_incomplete| {
+        let id = request(1, sequence, first_incomplete);
+        let reply = store
+            .apply(asked(id, put(&format!("k{sequence}"), "1")))
+            .reply;
+        (reply, store.state.usage().answer_bytes)
+    };
+    // 7 and 300 share no factor: each number comes once.
+    let order = || (1..=REQUESTS).map(|number| 1 + number * 7 % REQUESTS);
+    let first: Vec<_> = order()
+        .map(|sequence| ask(&mut store, sequence, 1))
+        .collect();
+    for (sequence, (first, _)) in order().zip(&first) {
+        assert_eq!(ask(&mut store, sequence, 1).0, *first, "{sequence}");
     }
-    assert_eq!(store.state.revision(), 3);
+    // They are all of one size.
+    let size = first[0].1;
+    assert_eq!(store.state.usage().answer_bytes, REQUESTS * size);
+    let (_, kept) = ask(&mut store, REQUESTS + 1, FLOOR);
+    assert_eq!(kept, (REQUESTS + 2 - FLOOR) * size);
+    for (sequence, (first, _)) in order().zip(&first) {
+        let (again, _) = ask(&mut store, sequence, 1);
+        let refusal = again.refusal().map(|refusal| refusal.reason);
+        match sequence < FLOOR {
+            true => assert_eq!(refusal, Some(Reason::RequestForgotten), "{sequence}"),
+            false => assert_eq!(again, *first, "{sequence}"),
+        }
+    }
+    assert_eq!(store.state.revision(), REQUESTS + 1);
 }
 
 #[test]
