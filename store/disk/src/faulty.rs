@@ -48,7 +48,7 @@ pub(crate) struct FaultyPast {
 }
 
 impl Past for FaultyPast {
-    fn keep(&mut self, rows: &[PastRow]) -> Result<(), PastFault> {
+    fn keep(&mut self, rows: &[Arc<PastRow>]) -> Result<(), PastFault> {
         self.switch.check(Fault::Writes)?;
         self.rows.keep(rows)
     }

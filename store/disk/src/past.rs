@@ -11,6 +11,8 @@ pub(crate) mod sled;
 #[cfg(test)]
 mod suite;
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes};
 use holdfast_core::{Digest, Retired, VersionId};
 use holdfast_proto::{Key, Revision, Value, v1};
@@ -73,7 +75,7 @@ pub(crate) struct PastFault(pub(crate) String);
 /// An engine that keeps rows. Calls block.
 pub(crate) trait Past: Send {
     /// Keeps rows. Keeping one again changes nothing.
-    fn keep(&mut self, rows: &[PastRow]) -> Result<(), PastFault>;
+    fn keep(&mut self, rows: &[Arc<PastRow>]) -> Result<(), PastFault>;
     /// Drops rows. Dropping one that is not there changes nothing.
     fn forget(&mut self, ids: &[VersionId]) -> Result<(), PastFault>;
     /// Hands everything to the system, so that it outlives the process.

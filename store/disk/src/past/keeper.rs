@@ -11,7 +11,7 @@
 mod work;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -357,16 +357,17 @@ impl Shared {
     }
 
     fn kept(&self, rows: &[Arc<PastRow>]) {
-        let mut queue = self.queue.lock();
-        for row in rows {
-            queue.bytes = queue.bytes.saturating_sub(cost(row));
-            // A later job may hold the same version again: keep that one's copy.
-            if queue
-                .rows
-                .get(&row.id)
-                .is_some_and(|queued| Arc::ptr_eq(queued, row))
-            {
-                queue.rows.remove(&row.id);
+        // Whoever applies may have a turn in between.
+        for batch in rows.chunks(BATCH_ROWS) {
+            let mut queue = self.queue.lock();
+            for row in batch {
+                queue.bytes = queue.bytes.saturating_sub(cost(row));
+                // A later job may hold the same version again: keep that one's copy.
+                if let Entry::Occupied(queued) = queue.rows.entry(row.id.clone())
+                    && Arc::ptr_eq(queued.get(), row)
+                {
+                    queued.remove();
+                }
             }
         }
         self.room.notify_all();

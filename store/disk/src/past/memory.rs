@@ -13,7 +13,7 @@ use super::{Past, PastFault, PastReader, PastRow};
 pub(crate) struct MemoryPast(Arc<RwLock<BTreeMap<VersionId, Bytes>>>);
 
 impl Past for MemoryPast {
-    fn keep(&mut self, rows: &[PastRow]) -> Result<(), PastFault> {
+    fn keep(&mut self, rows: &[Arc<PastRow>]) -> Result<(), PastFault> {
         let mut kept = self.0.write();
         kept.extend(rows.iter().map(|row| (row.id.clone(), row.encode().into())));
         Ok(())

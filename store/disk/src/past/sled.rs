@@ -225,13 +225,13 @@ fn parts(block: u64) -> std::ops::RangeInclusive<[u8; 11]> {
 }
 
 impl Past for SledPast {
-    fn keep(&mut self, rows: &[PastRow]) -> Result<(), PastFault> {
+    fn keep(&mut self, rows: &[Arc<PastRow>]) -> Result<(), PastFault> {
         let mut new = Vec::with_capacity(rows.len());
         let mut seen = HashSet::new();
         for row in rows {
             let print = Fingerprint::of(&row.id);
             let is_kept = self.shared.index.read().place(print).is_some()
-                && self.shared.row(&row.id)?.as_ref() == Some(row);
+                && self.shared.row(&row.id)?.as_ref() == Some(&**row);
             if !is_kept && seen.insert(print) {
                 new.push((print, Bytes::from(row.encode())));
             }

@@ -1,5 +1,7 @@
 //! What every engine of the past must do.
 
+use std::sync::Arc;
+
 use holdfast_core::{Digest, VersionId};
 use holdfast_proto::{Key, Revision, Value};
 
@@ -9,14 +11,14 @@ use crate::faulty::{Fault, FaultyPast};
 /// Opens the engine under test; again, where it lasts: the same rows.
 type Open<'a> = &'a dyn Fn() -> Box<dyn Past>;
 
-fn row(key: &str, revision: u64, value: impl Into<Value>) -> PastRow {
+fn row(key: &str, revision: u64, value: impl Into<Value>) -> Arc<PastRow> {
     let value = value.into();
     let digest = Digest::of(&value);
-    PastRow {
+    Arc::new(PastRow {
         id: id(key, revision),
         value,
         digest,
-    }
+    })
 }
 
 fn id(key: &str, revision: u64) -> VersionId {
@@ -27,8 +29,8 @@ fn id(key: &str, revision: u64) -> VersionId {
     }
 }
 
-fn read(past: &dyn Past, id: &VersionId) -> Option<PastRow> {
-    past.reader().row(id).unwrap()
+fn read(past: &dyn Past, id: &VersionId) -> Option<Arc<PastRow>> {
+    past.reader().row(id).unwrap().map(Arc::new)
 }
 
 fn run(open: Open<'_>) {
@@ -139,7 +141,7 @@ fn a_fault_is_told_and_not_hidden() {
 fn a_row_of_which_any_bit_is_flipped_is_no_row() {
     let row = row("key", 3, "some value");
     let bytes = row.encode();
-    assert_eq!(PastRow::decode(bytes.clone().into()).as_ref(), Some(&row));
+    assert_eq!(PastRow::decode(bytes.clone().into()).as_ref(), Some(&*row));
     for offset in 0..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[offset] ^= 1;

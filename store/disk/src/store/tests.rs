@@ -350,6 +350,7 @@ fn a_past_that_holds_other_values_comes_back() {
                 value: value.clone(),
                 digest,
             })
+            .map(Arc::new)
             .collect();
         past.keep(&rows).unwrap();
         past.flush().unwrap();

@@ -10,7 +10,7 @@ use std::{
 use holdfast_core::VersionId;
 
 use super::{Anew, BATCH_ROWS, Beginning, GATHERED_FOR, Heal, Job, Refill, Shared};
-use crate::past::{Past, PastFault, PastRow, PastStatus, memory::MemoryPast};
+use crate::past::{Past, PastFault, PastStatus, memory::MemoryPast};
 
 /// After a failure that comes soon after another, a fresh engine is tried so much later …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -150,14 +150,11 @@ impl Work {
         self.due = None;
         let (rows, ids) = self.shared.take();
         let dropped: BTreeSet<&VersionId> = ids.iter().collect();
-        let owned: Vec<PastRow> = rows
-            .iter()
-            .filter(|row| !dropped.contains(&row.id))
-            .map(|row| PastRow::clone(row))
-            .collect();
+        let wanted = rows.iter().filter(|row| !dropped.contains(&row.id));
+        let wanted: Vec<_> = wanted.cloned().collect();
         let outcome = match self.failure() {
             Some(_) => Ok(()),
-            None => owned
+            None => wanted
                 .chunks(BATCH_ROWS)
                 .try_for_each(|batch| self.engine.keep(batch))
                 .and_then(|()| match &ids[..] {
@@ -181,7 +178,7 @@ impl Work {
         for row in refill {
             match row {
                 Ok(row) if self.forgotten.contains(&row.id) => {}
-                Ok(row) => batch.push(row),
+                Ok(row) => batch.push(Arc::new(row)),
                 Err(why) => {
                     self.shared.fail(&PastFault(why));
                     return true;
@@ -314,7 +311,7 @@ impl Work {
             let kept = reader.row(&row.id)?;
             if kept.is_none_or(|kept| kept.digest != row.digest) {
                 missing += 1;
-                self.engine.keep(&[row])?;
+                self.engine.keep(&[Arc::new(row)])?;
             }
             if !done.is_multiple_of(BATCH_ROWS) {
                 continue;

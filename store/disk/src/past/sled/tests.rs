@@ -16,8 +16,8 @@ fn row(number: u64) -> PastRow {
     }
 }
 
-fn rows(numbers: std::ops::Range<u64>) -> Vec<PastRow> {
-    numbers.map(row).collect()
+fn rows(numbers: std::ops::Range<u64>) -> Vec<Arc<PastRow>> {
+    numbers.map(row).map(Arc::new).collect()
 }
 
 fn ids(numbers: impl Iterator<Item = u64>) -> Vec<VersionId> {
