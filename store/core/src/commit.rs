@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_proto::{Key, Revision, Timestamp};
+use smallvec::SmallVec;
 
 use crate::{
     State,
@@ -11,7 +12,7 @@ use crate::{
     hash::Digest,
     keyring::{Wrap, secret::wrap_bytes},
     keyspace::{present_bytes, replaced_bytes},
-    recent::{Change, ChangeEvent},
+    recent::{Change, ChangeEvent, ChangeEvents},
     reply::{Reason, Refusal},
     retention,
 };
@@ -29,7 +30,7 @@ pub(crate) struct Stamp {
 #[derive(Default)]
 pub(crate) struct Staged {
     /// By key, each key once. `None`: the key goes.
-    pub(crate) writes: Vec<(Key, Option<Arc<Entry>>)>,
+    pub(crate) writes: SmallVec<[(Key, Option<Arc<Entry>>); 1]>,
     /// Of the sealed values among them.
     pub(crate) wraps: Vec<(Key, Wrap)>,
     /// There were more, which cancel each other out. They make a revision all the same, as in etcd.
@@ -80,7 +81,7 @@ pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mu
     if staged.writes.is_empty() && !staged.has_cancelled {
         return;
     }
-    let mut events = Vec::with_capacity(staged.writes.len());
+    let mut events = ChangeEvents::with_capacity(staged.writes.len());
     for (key, now) in staged.writes {
         let before = match &now {
             Some(entry) => state.keys.put(&key, Arc::clone(entry)),

@@ -79,7 +79,7 @@ pub use operation::{
     Target, Transaction,
 };
 pub use range::{AtRevision, ReadError};
-pub use recent::{Change, ChangeEvent, Changes};
+pub use recent::{Change, ChangeEvent, ChangeEvents, Changes};
 pub use reply::{
     DeleteResult, OperationResult, PutResult, RangeResult, Reason, Refusal, Reply, ReplyBody,
     TransactionResult,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use holdfast_proto::{Key, Revision, Timestamp};
 use imbl::Vector;
+use smallvec::SmallVec;
 
 use crate::{entry::Entry, limits::Limits};
 
@@ -22,8 +23,11 @@ pub struct Change {
     /// Cluster time.
     pub at: Timestamp,
     /// One for each changed key, by key.
-    pub events: Vec<ChangeEvent>,
+    pub events: ChangeEvents,
 }
+
+/// The events of a change. Most changes are of one key.
+pub type ChangeEvents = SmallVec<[ChangeEvent; 1]>;
 
 /// What became of one key.
 #[derive(Clone, Debug, PartialEq)]

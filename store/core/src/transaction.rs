@@ -7,6 +7,7 @@ use std::{
 };
 
 use holdfast_proto::{Key, KeyRange, Revision, ValueKind};
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     State,
@@ -43,7 +44,7 @@ pub(crate) fn put(
     // All versions of a key share its bytes: less memory, and fewer places to look at.
     let key = known.map_or(key, |(known, _)| known.clone());
     let wraps = wrap.map(|wrap| (key.clone(), wrap)).into_iter().collect();
-    let writes = vec![(key, Some(entry))];
+    let writes = smallvec![(key, Some(entry))];
     let staged = Staged {
         writes,
         wraps,
@@ -104,7 +105,7 @@ pub(crate) fn transact(
         |(key, now): &(Key, Option<_>)| now.is_some() || state.keys.current.contains_key(key);
     let put = |key: &Key| writes.get(key).is_some_and(Option::is_some);
     let wraps = run.wraps.into_iter().filter(|(key, _)| put(key)).collect();
-    let writes: Vec<_> = writes.into_iter().filter(changed).collect();
+    let writes: SmallVec<_> = writes.into_iter().filter(changed).collect();
     let staged = Staged {
         has_cancelled: writes.len() < count,
         writes,

@@ -1,6 +1,7 @@
 //! Carrying out what is asked of the keyring.
 
 use holdfast_proto::{Key, NodeId, Revision};
+use smallvec::smallvec;
 
 use super::{NodeKey, Recovery, RecoverySet};
 use crate::{
@@ -106,7 +107,7 @@ fn destroy(
     }
     if goes {
         let staged = Staged {
-            writes: vec![(key.clone(), None)],
+            writes: smallvec![(key.clone(), None)],
             ..Staged::default()
         };
         commit(state, stamp, staged, work);
