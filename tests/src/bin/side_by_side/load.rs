@@ -1,4 +1,5 @@
-//! Requests a second and their latencies, each client with connections of its own to all members.
+//! Requests a second and their latencies: of clients with connections of their own to all members, and
+//! of one client that many tasks share.
 
 use std::{
     sync::Arc,
@@ -8,6 +9,7 @@ use std::{
 use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
 use futures::{StreamExt as _, TryStreamExt as _};
 use hdrhistogram::Histogram;
+use holdfast_tests::etcd::Endpoints;
 use rand::RngExt as _;
 
 use crate::{
@@ -24,7 +26,7 @@ pub(crate) struct Turns {
     pub(crate) rounds: usize,
     /// How long a side is measured in a round.
     pub(crate) length: Duration,
-    /// So many clients instead of the usual numbers.
+    /// So many clients, or tasks, instead of the usual numbers.
     pub(crate) clients: Option<usize>,
     /// Only this side.
     pub(crate) only: Option<Side>,
@@ -38,7 +40,7 @@ pub(crate) async fn puts(report: &mut Report, pair: &mut Pair, turns: Turns) -> 
             1 => (Target::None, Target::AtMost(0.5)),
             _ => (Target::AtLeast(3.0), Target::None),
         };
-        let figures = compare(pair, turns, clients, Request::Put).await?;
+        let figures = compare(pair, turns, Senders::Clients(clients), Request::Put).await?;
         figures.add(report, "puts", &in_words(clients), rate, p50);
     }
     Ok(())
@@ -53,7 +55,8 @@ pub(crate) async fn gets(report: &mut Report, pair: &mut Pair, turns: Turns) -> 
                 1 => Target::None,
                 _ => Target::AtLeast(least),
             };
-            let figures = compare(pair, turns, clients, Request::Get { serializable }).await?;
+            let (senders, request) = (Senders::Clients(clients), Request::Get { serializable });
+            let figures = compare(pair, turns, senders, request).await?;
             let name = format!("{}, {kind}", in_words(clients));
             figures.add(report, "gets", &name, rate, Target::None);
         }
@@ -69,9 +72,34 @@ pub(crate) async fn transactions(
 ) -> anyhow::Result<()> {
     report.title("Transactions: compare, then get and put 256 B");
     for clients in turns.of([64]) {
-        let figures = compare(pair, turns, clients, Request::Transaction).await?;
+        let senders = Senders::Clients(clients);
+        let figures = compare(pair, turns, senders, Request::Transaction).await?;
         let name = in_words(clients);
         figures.add(report, "transactions", &name, Target::None, Target::None);
+    }
+    Ok(())
+}
+
+/// The same puts and gets, sent at once by the tasks of one service, which share a client.
+pub(crate) async fn shared(
+    report: &mut Report,
+    pair: &mut Pair,
+    turns: Turns,
+) -> anyhow::Result<()> {
+    report.title("Puts and gets of 256 B through one client that tasks share");
+    for tasks in turns.of([64, 256]) {
+        let figures = compare(pair, turns, Senders::Tasks(tasks), Request::Put).await?;
+        let name = format!("{tasks} tasks, puts");
+        figures.add(report, "shared", &name, Target::AtLeast(3.0), Target::None);
+    }
+    for (serializable, kind, least) in [(false, "linearizable", 3.0), (true, "serializable", 3.5)] {
+        for tasks in turns.of([64]) {
+            let (senders, request) = (Senders::Tasks(tasks), Request::Get { serializable });
+            let figures = compare(pair, turns, senders, request).await?;
+            let name = format!("{tasks} tasks, {kind} gets");
+            let rate = Target::AtLeast(least);
+            figures.add(report, "shared", &name, rate, Target::None);
+        }
     }
     Ok(())
 }
@@ -123,6 +151,15 @@ enum Request {
     Put,
     Get { serializable: bool },
     Transaction,
+}
+
+/// Who sends, each one request after the other.
+#[derive(Clone, Copy)]
+enum Senders {
+    /// So many clients, each with connections of its own.
+    Clients(usize),
+    /// So many tasks with one client.
+    Tasks(usize),
 }
 
 /// What both sides did.
@@ -181,20 +218,32 @@ impl Figures {
     }
 }
 
-/// Lets as many clients of each side send the same, round by round. They stay connected meanwhile.
+impl Senders {
+    async fn connect(self, endpoints: &Endpoints) -> anyhow::Result<Vec<Client>> {
+        match self {
+            Self::Clients(count) => {
+                let mut clients = Vec::with_capacity(count);
+                for _ in 0..count {
+                    clients.push(endpoints.client().await?);
+                }
+                Ok(clients)
+            }
+            Self::Tasks(count) => Ok(vec![endpoints.client().await?; count]),
+        }
+    }
+}
+
+/// Lets as many of each side send the same, round by round. They stay connected meanwhile.
 async fn compare(
     pair: &mut Pair,
     turns: Turns,
-    clients: usize,
+    senders: Senders,
     request: Request,
 ) -> anyhow::Result<Figures> {
     let keys: Arc<[Vec<u8>]> = (0..KEYS).map(key).collect();
     let mut sides = Vec::new();
     for side in Side::in_round(0) {
-        let mut connected = Vec::new();
-        for _ in 0..clients {
-            connected.push(pair.endpoints(side)?.client().await?);
-        }
+        let connected = senders.connect(&pair.endpoints(side)?).await?;
         // Connects and warms up: what this measures does not count.
         run(&connected, &keys, CONNECT, request).await?;
         sides.push(connected);

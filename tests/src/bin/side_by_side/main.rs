@@ -11,6 +11,8 @@
 //!
 //! * **Puts, gets, transactions**: each client is a connection to every member and sends one request
 //!   after the other, spread over the members. 10,000 keys, values of 256 B.
+//! * **Shared**: the same puts and gets from the tasks of one service, which share one client: what
+//!   etcd's clients are made for, and what spares both sides most connections.
 //! * **Fan-out**: from the moment a put is sent until each of 100 watching clients has it.
 //! * **Failover**: a put every 5 ms, and the longest time without an acknowledgement after SIGKILL of
 //!   the leader.
@@ -142,14 +144,14 @@ struct Arguments {
     /// Threads of the client.
     #[arg(long, default_value_t = 1)]
     client_threads: usize,
-    /// So many clients, instead of 1, 64 and 256.
+    /// So many clients, or tasks that share one, instead of the usual numbers.
     #[arg(long)]
     clients: Option<usize>,
     /// Load only this side: for a profiler; there are no ratios then.
     #[arg(long)]
     only: Option<Side>,
     /// In place of kvd, members that answer at once and do nothing: what tonic leaves to win.
-    /// Of puts, gets, transactions and fan-out.
+    /// Of all but failover and footprint.
     #[arg(long, conflicts_with = "svg")]
     ceiling: bool,
     #[command(flatten)]
@@ -170,6 +172,8 @@ enum Subject {
     Gets,
     /// Compare, then write and read.
     Transactions,
+    /// Writes and reads of many tasks through one client.
+    Shared,
     /// Delivery to 100 watchers.
     Fanout,
     /// The gap between acknowledged puts when the leader is killed.
@@ -241,7 +245,13 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<(
         clients: arguments.clients,
         only: arguments.only,
     };
-    if wants(Subject::Puts) || wants(Subject::Gets) || wants(Subject::Transactions) {
+    let loads = [
+        Subject::Puts,
+        Subject::Gets,
+        Subject::Transactions,
+        Subject::Shared,
+    ];
+    if loads.into_iter().any(wants) {
         let mut pair = Pair::start_with(rival(false)).await?;
         floor::measure(report, &pair)?;
         load::fill(&pair, load::KEYS, 256).await?;
@@ -253,6 +263,9 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<(
         }
         if wants(Subject::Transactions) {
             load::transactions(report, &mut pair, turns).await?;
+        }
+        if wants(Subject::Shared) {
+            load::shared(report, &mut pair, turns).await?;
         }
     }
     if wants(Subject::Fanout) {
