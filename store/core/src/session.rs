@@ -4,10 +4,10 @@
 //! they were pushed out. A repeat below the floor is refused and never applied again. Sessions that
 //! are idle are forgotten by steady time, which no clock's jump moves.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use holdfast_proto::{RequestId, SessionId, limits};
-use imbl::{OrdMap, OrdSet, Vector};
+use imbl::{OrdMap, OrdSet};
 
 use crate::{
     hash::{RollingHash, RowBuffer, RowHash},
@@ -43,8 +43,9 @@ pub(crate) struct Session {
     pub(crate) floor: u64,
     /// Steady time of about its last request.
     pub(crate) seen_ms: u64,
-    /// With their sequences, in that order. Few sessions have more than one.
-    answers: Vector<(u64, Arc<Answer>)>,
+    /// With their sequences, in that order. They mostly come in it, too. Few sessions have more than
+    /// one, so that a copy for a state that was cloned costs little.
+    answers: VecDeque<(u64, Arc<Answer>)>,
     /// Of its kept answers.
     bytes: u64,
     /// As it is in the sum, without its answers.
@@ -68,7 +69,7 @@ pub(crate) enum Verdict {
 
 impl Sessions {
     pub(crate) fn check(&mut self, id: &RequestId, steady_ms: u64, limits: &Limits) -> Verdict {
-        let Some(session) = self.seen(id.session, steady_ms) else {
+        let Some(session) = self.see(id.session, steady_ms) else {
             return self.check_room(steady_ms, limits);
         };
         if id.sequence < session.floor {
@@ -112,8 +113,8 @@ impl Sessions {
         )
     }
 
-    /// A session that is there. Notes that it was seen, roughly.
-    fn seen(&mut self, id: SessionId, steady_ms: u64) -> Option<&Session> {
+    /// Notes that a session was seen, roughly. `None`: there is no such session.
+    fn see(&mut self, id: SessionId, steady_ms: u64) -> Option<&Session> {
         let before = self.all.get(&id)?.seen_ms;
         if steady_ms >= before + SEEN_STEP_MS {
             self.idle.remove(&(before, id));
@@ -124,7 +125,7 @@ impl Sessions {
         self.all.get(&id).map(|session| &**session)
     }
 
-    /// Keeps the answer of a fresh request, which [`Sessions::check`] has seen.
+    /// Keeps the answer of a request that [`Sessions::check`] found to be fresh at the same time.
     pub(crate) fn record(
         &mut self,
         id: &RequestId,
@@ -161,7 +162,7 @@ impl Sessions {
         let session = Session {
             floor,
             seen_ms,
-            answers: Vector::new(),
+            answers: VecDeque::new(),
             bytes: 0,
             row: session_hash(id, floor, seen_ms),
         };
@@ -170,7 +171,7 @@ impl Sessions {
         self.all.insert(id, Arc::new(session));
     }
 
-    /// Takes an answer from an archive. False: its session is not there, or it is there already.
+    /// Takes an answer from an archive. False: there is no such session, or it has that answer already.
     pub(crate) fn restore_answer(
         &mut self,
         id: SessionId,
@@ -249,13 +250,15 @@ impl Session {
 
     fn remove(&mut self, sequence: u64, totals: &mut Totals) {
         if let Ok(place) = self.find(sequence) {
-            let (_, answer) = self.answers.remove(place);
-            totals.remove(&answer);
-            self.bytes -= answer.bytes;
+            // It is there.
+            if let Some((_, answer)) = self.answers.remove(place) {
+                totals.remove(&answer);
+                self.bytes -= answer.bytes;
+            }
         }
     }
 
-    /// Drops the answers below `floor`, or below the session's floor if that is higher.
+    /// Raises the floor, if `floor` is higher, and drops the answers below it.
     fn raise_floor(&mut self, id: SessionId, floor: u64, totals: &mut Totals) {
         let floor = floor.max(self.floor);
         while let Some(sequence) = self.first_sequence().filter(|first| *first < floor) {

@@ -33,7 +33,7 @@ const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 const GATHERED_BYTES: usize = 2 * 1024 * 1024;
 /// … and with fewer after so long.
 const GATHERED_FOR: Duration = Duration::from_secs(1);
-/// Most rows given to the engine at one go.
+/// Most rows given to the engine, and struck off afterwards, at one go.
 const BATCH_ROWS: usize = 1024;
 
 /// Where the rows of a rebuild come from.
@@ -357,9 +357,8 @@ impl Shared {
     }
 
     fn kept(&self, rows: &[Arc<PastRow>]) {
-        // Whoever applies may have a turn in between.
+        let mut queue = self.queue.lock();
         for batch in rows.chunks(BATCH_ROWS) {
-            let mut queue = self.queue.lock();
             for row in batch {
                 queue.bytes = queue.bytes.saturating_sub(cost(row));
                 // A later job may hold the same version again: keep that one's copy.
@@ -369,8 +368,10 @@ impl Shared {
                     queued.remove();
                 }
             }
+            self.room.notify_all();
+            // Whoever applies has a turn in between.
+            MutexGuard::bump(&mut queue);
         }
-        self.room.notify_all();
     }
 }
 

@@ -233,7 +233,7 @@ impl Senders {
     }
 }
 
-/// Lets as many of each side send the same, round by round. They stay connected meanwhile.
+/// Lets as many senders of each side send the same, round by round. They stay connected meanwhile.
 async fn compare(
     pair: &mut Pair,
     turns: Turns,
@@ -277,7 +277,7 @@ async fn compare(
     Ok(figures)
 }
 
-/// Sends the same request from all clients, one after the other each; gives microseconds.
+/// Lets each sender send the same request, one after the other; gives microseconds.
 async fn run(
     clients: &[Client],
     keys: &Arc<[Vec<u8>]>,
