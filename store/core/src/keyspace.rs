@@ -40,8 +40,8 @@ pub(crate) struct Keyspace {
 /// What is known of one key beside its current version.
 #[derive(Clone, Default)]
 pub(crate) struct History {
-    /// Oldest first.
-    versions: Vector<Arc<VersionMeta>>,
+    /// With their revisions, so that they are found without a look at each. Oldest first.
+    versions: Vector<(u64, Arc<VersionMeta>)>,
     /// What they count for in the key's budget.
     pub(crate) bytes: u64,
     /// Every version up to this revision is forgotten; 0: none is.
@@ -71,18 +71,18 @@ impl History {
 
     /// The newest of them.
     pub(crate) fn newest(&self) -> Option<&Arc<VersionMeta>> {
-        self.versions.back()
+        self.versions.back().map(|(_, meta)| meta)
     }
 
     /// Oldest first.
     pub(crate) fn versions(&self) -> impl DoubleEndedIterator<Item = &Arc<VersionMeta>> {
-        self.versions.iter()
+        self.versions.iter().map(|(_, meta)| meta)
     }
 
     /// The newest that is no newer than `revision`.
     fn at(&self, revision: u64) -> Option<&Arc<VersionMeta>> {
-        self.versions
-            .get(self.count_until(revision).checked_sub(1)?)
+        let last = self.count_until(revision).checked_sub(1)?;
+        self.versions.get(last).map(|(_, meta)| meta)
     }
 
     /// How many are no newer than `revision`.
@@ -94,13 +94,12 @@ impl History {
     }
 
     fn find(&self, revision: u64) -> Result<usize, usize> {
-        self.versions
-            .binary_search_by_key(&revision, |meta| meta.revision.get())
+        self.versions.binary_search_by_key(&revision, |(at, _)| *at)
     }
 
     fn push(&mut self, meta: Arc<VersionMeta>) {
         self.bytes += budget_bytes(&meta);
-        self.versions.push_back(meta);
+        self.versions.push_back((meta.revision.get(), meta));
     }
 
     /// At its place. False: it is there already.
@@ -109,12 +108,12 @@ impl History {
             return false;
         };
         self.bytes += budget_bytes(&meta);
-        self.versions.insert(place, meta);
+        self.versions.insert(place, (meta.revision.get(), meta));
         true
     }
 
     fn pop_oldest(&mut self) -> Option<Arc<VersionMeta>> {
-        let oldest = self.versions.pop_front()?;
+        let (_, oldest) = self.versions.pop_front()?;
         self.bytes -= budget_bytes(&oldest);
         Some(oldest)
     }
@@ -182,7 +181,7 @@ impl Keyspace {
     pub(crate) fn forget_oldest(&mut self, key: &Key, mark: bool) -> Option<Forgotten> {
         let history = Arc::make_mut(self.histories.get_mut(key)?);
         let replaced_by = match history.versions.get(1) {
-            Some(next) => next.revision.get(),
+            Some((next, _)) => *next,
             None => self.current.get(key)?.modified.get(),
         };
         let oldest = history.pop_oldest()?;
@@ -246,23 +245,40 @@ impl Keyspace {
     pub(crate) fn restore_order(&mut self) -> bool {
         let mut whole = true;
         let mut replaced = OrdSet::new();
-        for (key, history) in &self.histories {
-            let mut versions = history.versions().peekable();
-            while let Some(meta) = versions.next() {
-                let by = match (versions.peek(), self.current.get(key)) {
-                    (Some(next), _) => next.revision,
-                    (None, Some(current)) => current.modified,
-                    (None, None) => {
-                        whole &= meta.is_deletion();
-                        continue;
-                    }
-                };
-                whole &= by > meta.revision;
-                replaced.insert((by.get(), key.clone()));
+        for (by, key, meta) in self.older_with_followers() {
+            match by {
+                Some(by) => {
+                    whole &= by > meta.revision.get();
+                    replaced.insert((by, key.clone()));
+                }
+                None => whole &= meta.is_deletion(),
             }
         }
         self.replaced = replaced;
         whole
+    }
+
+    /// All older versions, and at which revision each was replaced. `None`: it is its key's newest.
+    fn older_with_followers(&self) -> impl Iterator<Item = (Option<u64>, &Key, &Arc<VersionMeta>)> {
+        self.histories.iter().flat_map(|(key, history)| {
+            let current = self.current.get(key).map(|entry| entry.modified.get());
+            let revisions = history.versions.iter().map(|(revision, _)| Some(*revision));
+            let followers = revisions.skip(1).chain(std::iter::once(current));
+            let versions = history.versions().zip(followers);
+            versions.map(move |(meta, by)| (by, key, meta))
+        })
+    }
+
+    /// The versions with a value that were replaced, in that order, and at which revision. Sorted anew:
+    /// to look each of `replaced` up would cost several times as much.
+    pub(crate) fn in_order_of_replacement(&self) -> Vec<(u64, &Key, &Arc<VersionMeta>)> {
+        let mut found = Vec::with_capacity(self.replaced.len());
+        found.extend(self.older_with_followers().filter_map(|(by, key, meta)| {
+            let by = by.filter(|_| !meta.is_deletion())?;
+            Some((by, key, meta))
+        }));
+        found.sort_unstable_by_key(|(by, key, _)| (*by, *key));
+        found
     }
 
     /// The version that was replaced first, of all keys.
@@ -311,7 +327,8 @@ impl Keyspace {
     /// Exactly this older version.
     pub(crate) fn older(&self, key: &[u8], revision: Revision) -> Option<&Arc<VersionMeta>> {
         let history = self.histories.get(key)?;
-        history.versions.get(history.find(revision.get()).ok()?)
+        let place = history.find(revision.get()).ok()?;
+        history.versions.get(place).map(|(_, meta)| meta)
     }
 
     /// The key's newest older version that is no newer than `revision`.
@@ -333,7 +350,7 @@ impl Keyspace {
     pub(crate) fn follower(&self, key: &[u8], revision: Revision) -> Option<(u64, Timestamp)> {
         let history = self.histories.get(key)?;
         match history.versions.get(history.count_until(revision.get())) {
-            Some(next) => Some((next.revision.get(), next.at)),
+            Some((next, meta)) => Some((*next, meta.at)),
             None => {
                 let current = self.current.get(key)?;
                 Some((current.modified.get(), current.at))

@@ -78,7 +78,7 @@ pub use operation::{
     Compare, DeleteOperation, LeaseChoice, Operation, PutOperation, RangeOperation, Relation,
     Target, Transaction,
 };
-pub use range::{AtRevision, ReadError};
+pub use range::{AtRevision, OlderValue, ReadError};
 pub use recent::{Change, ChangeEvent, ChangeEvents, Changes};
 pub use reply::{
     DeleteResult, OperationResult, PutResult, RangeResult, Reason, Refusal, Reply, ReplyBody,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use holdfast_proto::{Key, KeyRange, Revision};
 
 use crate::{
-    State,
+    Digest, State,
     entry::{Entry, Located, VersionId, VersionMeta},
 };
 
@@ -22,6 +22,17 @@ pub struct AtRevision {
     pub meta: VersionMeta,
     /// Where its value is.
     pub value: Located,
+}
+
+/// An older version that has a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OlderValue {
+    /// Which version.
+    pub id: VersionId,
+    /// The value's digest.
+    pub digest: Digest,
+    /// The version in memory; `None`: only the past has its value.
+    pub entry: Option<Arc<Entry>>,
 }
 
 /// Why an older revision cannot be read.
@@ -100,6 +111,25 @@ impl State {
             });
         }
         Ok(found)
+    }
+
+    /// All older versions that have a value, in the order in which they were replaced. Values went to
+    /// the past in that order, too, so its neighbours lie side by side there. O(n log n), and 24 bytes
+    /// of memory for each.
+    pub fn older_values(&self) -> impl Iterator<Item = OlderValue> {
+        let replaced = self.keys.in_order_of_replacement().into_iter();
+        replaced.map(|(by, key, meta)| {
+            let change = self.recent.change(by);
+            let event = change.and_then(|change| change.event(key));
+            OlderValue {
+                id: VersionId {
+                    key: key.clone(),
+                    revision: meta.revision,
+                },
+                digest: meta.digest,
+                entry: event.and_then(|event| event.before.clone()),
+            }
+        })
     }
 
     /// Where a version's value is; `None`: it is not known, or a deletion.

@@ -73,6 +73,37 @@ fn values_that_leave_the_window_are_retired_once_and_found_in_the_past() {
 }
 
 #[test]
+fn older_values_come_in_the_order_in_which_they_were_replaced() {
+    let mut store = Store::with_limits(Limits {
+        recent_revisions: 2,
+        ..Limits::default()
+    });
+    for name in ["b", "a", "c", "a"] {
+        store.put(name, "1");
+    }
+    store.delete("b");
+    store.put("b", "2");
+    store.put("a", "2");
+    store.put("c", "2");
+    let older: Vec<_> = store.state.older_values().collect();
+    let ids: Vec<_> = older
+        .iter()
+        .map(|older| format!("{:?}", older.id))
+        .collect();
+    // Not the deletion of b, nor what is current.
+    assert_eq!(ids, ["a@2", "b@1", "a@4", "c@3"]);
+    let in_memory = older.iter().map(|older| older.entry.is_some());
+    assert!(in_memory.eq([false, false, true, true]));
+    for older in older {
+        assert!(match (store.state.locate(&older.id), older.entry) {
+            (Some(Located::Here(entry)), Some(older)) => entry == older,
+            (Some(Located::Past(id)), None) => id == older.id,
+            _ => false,
+        });
+    }
+}
+
+#[test]
 fn a_difference_names_added_changed_and_removed_keys_and_no_others() {
     let mut store = Store::new();
     for name in ["changed", "removed", "rewritten", "same"] {

@@ -15,7 +15,7 @@ mod index;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -24,7 +24,7 @@ use std::{
 
 use bytes::Bytes;
 use holdfast_core::VersionId;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use self::{
     block::{Block, Fingerprint, decode_list, encode_list},
@@ -36,6 +36,9 @@ use super::{Past, PastFault, PastReader, PastRow};
 const PART_BYTES: usize = 32 * 1024;
 /// sled's cache, bytes. The past is read rarely.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// So many of the blocks that were read last are at hand: whoever reads much reads neighbours, in turns
+/// with those that were packed anew.
+const BLOCKS_AT_HAND: usize = 4;
 
 /// A sled database and the index of its blocks. One writes; readers share both.
 pub(crate) struct SledPast {
@@ -47,6 +50,8 @@ struct Shared {
     tree: sled::Db,
     /// Held while a block is read, so that it is not packed anew meanwhile.
     index: Arc<RwLock<Index>>,
+    /// Blocks of several rows, by number. A number is given anew once its block was dropped.
+    at_hand: Arc<Mutex<VecDeque<(u64, Bytes)>>>,
 }
 
 impl SledPast {
@@ -66,6 +71,7 @@ impl SledPast {
             shared: Shared {
                 tree,
                 index: Arc::new(RwLock::new(index)),
+                at_hand: Arc::default(),
             },
         };
         past.drop_blocks(&empty)?;
@@ -125,7 +131,12 @@ impl SledPast {
         if blocks.is_empty() {
             return Ok(());
         }
-        self.shared.index.write().remove(blocks);
+        {
+            let mut index = self.shared.index.write();
+            index.remove(blocks);
+            let mut at_hand = self.shared.at_hand.lock();
+            at_hand.retain(|(number, _)| !blocks.contains(number));
+        }
         guarded(|| {
             let mut batch = sled::Batch::default();
             for number in blocks {
@@ -260,6 +271,10 @@ impl Past for SledPast {
 impl Shared {
     /// The bytes of a block.
     fn block(&self, number: u64) -> Result<Bytes, PastFault> {
+        let is_it = |(at, _): &&(u64, Bytes)| *at == number;
+        if let Some((_, bytes)) = self.at_hand.lock().iter().find(is_it) {
+            return Ok(bytes.clone());
+        }
         let mut bytes = Vec::new();
         guarded(|| {
             for part in self.tree.range(parts(number)).values() {
@@ -267,7 +282,14 @@ impl Shared {
             }
             Ok(())
         })?;
-        Ok(bytes.into())
+        let bytes = Bytes::from(bytes);
+        // A larger one has one row that is worth its size, which hardly anybody reads twice.
+        if (1..=PART_BYTES).contains(&bytes.len()) {
+            let mut at_hand = self.at_hand.lock();
+            at_hand.truncate(BLOCKS_AT_HAND - 1);
+            at_hand.push_front((number, bytes.clone()));
+        }
+        Ok(bytes)
     }
 }
 

@@ -60,6 +60,24 @@ fn a_block_of_which_little_is_wanted_is_packed() {
 }
 
 #[test]
+fn neighbours_are_read_from_a_block_that_is_at_hand_until_it_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut past = SledPast::open(dir.path()).unwrap();
+    past.keep(&rows(0..100)).unwrap();
+    assert!(is_kept(&past, 0));
+    let parts: Vec<_> = past.shared.tree.scan_prefix([PART]).keys().collect();
+    for part in parts {
+        past.shared.tree.remove(part.unwrap()).unwrap();
+    }
+    assert!(is_kept(&past, 1), "sled has it no more");
+    past.forget(&ids(0..100)).unwrap();
+    past.keep(&rows(100..200)).unwrap();
+    for number in 0..200 {
+        assert_eq!(is_kept(&past, number), number >= 100, "{number}");
+    }
+}
+
+#[test]
 fn what_was_forgotten_before_a_flush_stays_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let mut past = SledPast::open(dir.path()).unwrap();
@@ -98,11 +116,13 @@ fn a_damaged_block_is_told_and_gives_no_row() {
     let whole = past.shared.tree.get(key).unwrap().unwrap();
     for cut in [1, 5, whole.len() / 2, whole.len() - 1] {
         past.shared.tree.insert(key, &whole[..cut]).unwrap();
+        past.shared.at_hand.lock().clear();
         // Cut between two rows, the last one is merely missing.
         let found = past.shared.row(&row(9).id);
         assert!(matches!(found, Err(_) | Ok(None)), "cut at {cut}");
     }
     past.shared.tree.remove(key).unwrap();
+    past.shared.at_hand.lock().clear();
     assert!(past.shared.row(&row(9).id).is_err());
 }
 
