@@ -81,8 +81,8 @@
 //! With `--ceiling`, members answer in the place of `kvd` that have tonic, TLS, as many threads and
 //! `kvd`'s joined writes (`holdfast_client::gather`), and do nothing else: they ask nobody, keep nothing
 //! and sync nothing. A server that speaks through tonic and does something, too, is no faster. What
-//! they reach (`puts gets fanout --ceiling --short`, on the same machine, on another day; Holdfast with
-//! `--rounds 10 --seconds 1`):
+//! they reach (`puts gets shared fanout --ceiling --short`, on the same machine, on other days; Holdfast
+//! with `--rounds 10 --seconds 1`):
 //!
 //! | ratio to etcd | wanted | Holdfast | a server that does nothing |
 //! |---|---|---|---|
@@ -91,22 +91,26 @@
 //! | put, one client, p50 | 0.5 | 0.68 | 0.10 |
 //! | linearizable gets, 64 clients | 3 | 2.43 | 3.9 to 4.1 |
 //! | serializable gets, 64 clients | 3.5 | 2.84 | 2.7 to 3.4, in four runs |
+//! | puts, 64 tasks with one client | 3 | 2.14 | 13.0 |
+//! | puts, 256 tasks with one client | 3 | 2.08 | 9.1 |
+//! | linearizable gets, 64 tasks with one client | 3 | 4.09 | 7.2 |
+//! | serializable gets, 64 tasks with one client | 3.5 | 3.86 | 5.1 |
 //! | fan-out, p50 | 0.5 | 0.76 | 0.36 |
 //!
 //! So what is wanted of serializable gets was not reached on this machine even by a server that does
-//! nothing: client and servers share two cores, and the client alone takes half of the time. Tasks that
-//! share a client reach both targets for gets: 4.1 linearizable, 3.9 serializable. With 256 clients, a put
-//! at three times etcd's rate would leave a sixth of the processors' time for three nodes that agree,
-//! store and sync. Of an idle member's 25 MB, 20 are the program's own text and constants, which all
-//! processes of a machine share; 5 are its memory.
+//! nothing: client and servers share two cores, and the client alone takes half of the time. With 256
+//! clients, a put at three times etcd's rate would leave a sixth of the processors' time for three nodes
+//! that agree, store and sync. Tasks that share a client leave most of it: of what their puts take the
+//! servers, applying is a third and the past an eighth. Of an idle member's 25 MB, 20 are the program's
+//! own text and constants, which all processes of a machine share; 5 are its memory.
 //!
 //! # While archives are written
 //!
 //! A node writes an archive of its state when its log has grown by 64 MB and by no less than the last
-//! archive. Here three of them do that at the same time on two processors. In a minute of puts from 64 clients
-//! (`puts --clients 64 --only holdfast --rounds 60 --seconds 1`) that was 14 of the seconds, with 5,200 puts
-//! in each; between them there were 9,500, and 8,500 on average. Medians do not show it: see the rounds
-//! in the JSON.
+//! archive. Here three of them do that at the same time on two processors. In a minute of puts from 64
+//! clients (`puts --clients 64 --only holdfast --rounds 60 --seconds 1`) that was 14 of the seconds, with
+//! 5,200 puts in each; between them there were 9,500, and 8,500 on average. Medians do not show it: see
+//! the rounds in the JSON.
 //!
 //! # The floor
 //!
