@@ -38,6 +38,10 @@ pub struct ClusterOptions {
     pub seed: u64,
     /// Where its folder is made; none: where temporary folders are.
     pub parent: Option<PathBuf>,
+    /// Another kvd than the one that was built.
+    pub program: Option<PathBuf>,
+    /// It runs beside another cluster of the same process, in that one's turn.
+    pub beside: bool,
 }
 
 /// How nodes are joined.
@@ -63,6 +67,8 @@ impl Default for ClusterOptions {
             key_protectors: Vec::new(),
             seed: 0,
             parent: None,
+            program: None,
+            beside: false,
         }
     }
 }
@@ -75,7 +81,7 @@ pub struct Cluster {
     namespaces: Option<Namespaces>,
     // Dropped last: the folder is removed when the processes are gone, then the next may begin.
     folder: Folder,
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
 struct Node {
@@ -117,7 +123,7 @@ impl Cluster {
 
     /// Makes the cluster, node by node, and waits until all of them serve.
     pub async fn start_with(options: ClusterOptions) -> anyhow::Result<Self> {
-        let turn = Turn::take()?;
+        let turn = (!options.beside).then(Turn::take).transpose()?;
         let folder = match &options.parent {
             Some(parent) => Folder::new_in(parent)?,
             None => Folder::new()?,
@@ -157,6 +163,12 @@ impl Cluster {
     /// Whether it has none; it never is.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// The server's program, as a file.
+    pub fn program(&self) -> PathBuf {
+        let program = self.options.program.clone();
+        program.unwrap_or_else(binaries::kvd)
     }
 
     /// The folder of everything: nodes, logs, and what the test puts there.
@@ -454,9 +466,10 @@ impl Cluster {
     }
 
     fn kvd(&self, place: usize) -> Command {
+        let program = self.program();
         let mut command = match &self.namespaces {
-            Some(namespaces) => namespaces.command(place, &binaries::kvd()),
-            None => Command::new(binaries::kvd()),
+            Some(namespaces) => namespaces.command(place, &program),
+            None => Command::new(program),
         };
         let everywhere = self.options.environment.iter();
         let here = self.nodes[place].environment.iter();

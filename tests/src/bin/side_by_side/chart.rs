@@ -172,7 +172,7 @@ mod tests {
     use crate::{pair::Side, report::Target, samples::Samples};
 
     fn report() -> Report {
-        let mut report = Report::new("a <machine>".into(), "Holdfast");
+        let mut report = Report::new("a <machine>".into(), ["etcd", "Holdfast"], true);
         for (_, pairs) in SECTIONS {
             for (_, subject, name) in pairs {
                 let mut samples = Samples::default();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_chart_with_a_hole_is_not_drawn() {
-        let missing = draw(&Report::new(String::new(), "Holdfast")).unwrap_err();
+        let missing = draw(&Report::new(String::new(), ["etcd", "Holdfast"], true)).unwrap_err();
         assert!(missing.to_string().contains("puts, 64 clients: rate"));
     }
 }

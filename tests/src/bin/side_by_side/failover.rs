@@ -16,15 +16,19 @@ use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
     load::{key, value},
-    pair::{Pair, Side},
+    pair::{Match, Pair, Side},
     report::{Report, Target},
     samples::Samples,
 };
 
 /// SIGKILL of the leader of each side, again and again.
-pub(crate) async fn measure(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn measure(
+    report: &mut Report,
+    with: Match<'_>,
+    rounds: usize,
+) -> anyhow::Result<()> {
     report.title("SIGKILL of the leader, until puts are acknowledged again");
-    let mut pair = Pair::start().await?;
+    let mut pair = Pair::start(with).await?;
     let mut gaps = Samples::default();
     for round in 0..rounds {
         for side in Side::in_round(round) {

@@ -8,22 +8,26 @@ use holdfast_tests::harness::wait;
 
 use crate::{
     load,
-    pair::{MEMBERS, Pair, Side},
+    pair::{MEMBERS, Match, Pair, Side},
     process::{disk_megabytes, processor_time, resident_megabytes},
     report::{Report, Target},
     samples::Samples,
 };
 
 /// Everything, of the largest member where they differ.
-pub(crate) async fn measure(report: &mut Report, rounds: usize) -> anyhow::Result<()> {
+pub(crate) async fn measure(
+    report: &mut Report,
+    with: Match<'_>,
+    rounds: usize,
+) -> anyhow::Result<()> {
     report.title("Footprint of a member");
     let starts = rounds.clamp(1, STARTS);
     let (mut memory, mut processor) = (Samples::default(), Samples::default());
-    let mut pair = Pair::start().await?;
+    let mut pair = Pair::start(with).await?;
     for start in 0..starts {
         if start > 0 {
             drop(pair);
-            pair = Pair::start().await?;
+            pair = Pair::start(with).await?;
         }
         idle(&mut pair, &mut memory, &mut processor).await?;
     }
@@ -78,7 +82,7 @@ pub(crate) async fn measure(report: &mut Report, rounds: usize) -> anyhow::Resul
 
     let mut program = Samples::default();
     for side in Side::in_round(0) {
-        let bytes = std::fs::metadata(Pair::program(side)?)?.len();
+        let bytes = std::fs::metadata(pair.program(side)?)?.len();
         program.push(side, bytes as f64 / 1e6);
     }
     report.add("footprint", "program file", "MB", program, Target::None);

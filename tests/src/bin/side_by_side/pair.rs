@@ -1,14 +1,14 @@
 //! The two that are compared: three members each, mutual TLS, defaults.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use holdfast_client::Client;
 use holdfast_tests::{
     etcd::Endpoints,
-    harness::{Cluster, ClusterOptions, Etcd, EtcdOptions, binaries, wait},
+    harness::{Cluster, ClusterOptions, Etcd, EtcdOptions, wait},
 };
 
 use crate::ceiling::Ceiling;
@@ -16,7 +16,7 @@ use crate::ceiling::Ceiling;
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Side {
-    /// Real etcd.
+    /// Real etcd, or who stands in its place.
     Etcd,
     /// kvd and its etcd front.
     Holdfast,
@@ -24,20 +24,107 @@ pub(crate) enum Side {
 
 /// Both of them, running.
 pub(crate) struct Pair {
-    etcd: Etcd,
+    theirs: Theirs,
     cluster: Cluster,
     operator: Client,
     ceiling: Option<Ceiling>,
 }
 
-/// Who answers in the place of Holdfast.
+/// Who is compared with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rival {
-    Kvd,
-    /// Members that do nothing; with a datagram for each put to those who watch.
-    Ceiling {
-        tells: bool,
-    },
+pub(crate) enum Match<'a> {
+    /// etcd and Holdfast.
+    Usual,
+    /// In place of Holdfast, members that do nothing; with a datagram for each put to those who watch.
+    Ceiling { tells: bool },
+    /// In place of etcd, members of another kvd.
+    Against(&'a Path),
+}
+
+/// The side that is not ours.
+enum Theirs {
+    Etcd(Etcd),
+    Kvd(Box<Cluster>, Client),
+}
+
+impl Theirs {
+    async fn start(with: Match<'_>) -> anyhow::Result<Self> {
+        let Match::Against(program) = with else {
+            return Ok(Self::Etcd(Etcd::start(EtcdOptions::default()).await?));
+        };
+        let options = ClusterOptions {
+            etcd: true,
+            program: Some(program.to_owned()),
+            beside: true,
+            ..ClusterOptions::default()
+        };
+        let cluster = Cluster::start_with(options).await?;
+        let operator = cluster.client().await?;
+        Ok(Self::Kvd(Box::new(cluster), operator))
+    }
+
+    fn program(&self) -> anyhow::Result<PathBuf> {
+        match self {
+            Self::Etcd(_) => Ok(Etcd::program()?.to_path_buf()),
+            Self::Kvd(cluster, _) => Ok(cluster.program()),
+        }
+    }
+
+    fn endpoints(&self) -> anyhow::Result<Endpoints> {
+        match self {
+            Self::Etcd(etcd) => Ok(etcd.endpoints()),
+            Self::Kvd(cluster, _) => cluster.etcd(),
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Etcd(etcd) => etcd.folder().path(),
+            Self::Kvd(cluster, _) => cluster.folder().path(),
+        }
+    }
+
+    fn dir(&self, member: usize) -> &Path {
+        match self {
+            Self::Etcd(etcd) => etcd.dir(member),
+            Self::Kvd(cluster, _) => cluster.dir(member),
+        }
+    }
+
+    fn pid(&mut self, member: usize) -> u32 {
+        match self {
+            Self::Etcd(etcd) => etcd.process(member).pid(),
+            Self::Kvd(cluster, _) => cluster.process(member).pid(),
+        }
+    }
+
+    async fn leader(&self) -> anyhow::Result<usize> {
+        match self {
+            Self::Etcd(etcd) => etcd.leader().await,
+            Self::Kvd(cluster, operator) => cluster.leader(operator).await,
+        }
+    }
+
+    fn kill(&mut self, member: usize) {
+        match self {
+            Self::Etcd(etcd) => etcd.kill(member),
+            Self::Kvd(cluster, _) => cluster.kill(member),
+        }
+    }
+
+    fn kill_all(&mut self) {
+        match self {
+            Self::Etcd(etcd) => etcd.kill_all(),
+            Self::Kvd(cluster, _) => cluster.kill_all(),
+        }
+    }
+
+    fn run(&mut self, member: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Etcd(etcd) => etcd.run(member),
+            Self::Kvd(cluster, _) => cluster.run(member),
+        }
+    }
 }
 
 impl Side {
@@ -52,28 +139,23 @@ impl Side {
 }
 
 impl Pair {
-    /// Starts both and waits until all members serve.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
-        Self::start_with(Rival::Kvd).await
-    }
-
-    /// The same, with somebody else in the place of Holdfast, who idles then.
-    pub(crate) async fn start_with(rival: Rival) -> anyhow::Result<Self> {
+    /// Starts both and waits until all members serve. Without Holdfast, its cluster idles.
+    pub(crate) async fn start(with: Match<'_>) -> anyhow::Result<Self> {
         // First the cluster: it waits for its turn.
         let options = ClusterOptions {
             etcd: true,
             ..ClusterOptions::default()
         };
         let cluster = Cluster::start_with(options).await?;
-        let etcd = Etcd::start(EtcdOptions::default()).await?;
+        let theirs = Theirs::start(with).await?;
         let operator = cluster.client().await?;
         let nodes = std::array::from_fn(|member| cluster.dir(member));
-        let ceiling = match rival {
-            Rival::Kvd => None,
-            Rival::Ceiling { tells } => Some(Ceiling::start(nodes, cluster.etcd()?, tells)?),
+        let ceiling = match with {
+            Match::Ceiling { tells } => Some(Ceiling::start(nodes, cluster.etcd()?, tells)?),
+            Match::Usual | Match::Against(_) => None,
         };
         Ok(Self {
-            etcd,
+            theirs,
             cluster,
             operator,
             ceiling,
@@ -81,17 +163,17 @@ impl Pair {
     }
 
     /// The server's program, as a file.
-    pub(crate) fn program(side: Side) -> anyhow::Result<std::path::PathBuf> {
+    pub(crate) fn program(&self, side: Side) -> anyhow::Result<PathBuf> {
         match side {
-            Side::Etcd => Ok(Etcd::program()?.to_path_buf()),
-            Side::Holdfast => Ok(binaries::kvd()),
+            Side::Etcd => self.theirs.program(),
+            Side::Holdfast => Ok(self.cluster.program()),
         }
     }
 
     /// Where clients reach a side.
     pub(crate) fn endpoints(&self, side: Side) -> anyhow::Result<Endpoints> {
         match side {
-            Side::Etcd => Ok(self.etcd.endpoints()),
+            Side::Etcd => self.theirs.endpoints(),
             Side::Holdfast => match &self.ceiling {
                 Some(ceiling) => Ok(ceiling.endpoints()),
                 None => self.cluster.etcd(),
@@ -102,7 +184,7 @@ impl Pair {
     /// The folder of everything that a side has.
     pub(crate) fn folder(&self, side: Side) -> &Path {
         match side {
-            Side::Etcd => self.etcd.folder().path(),
+            Side::Etcd => self.theirs.folder(),
             Side::Holdfast => self.cluster.folder().path(),
         }
     }
@@ -110,7 +192,7 @@ impl Pair {
     /// The data folders of the members.
     pub(crate) fn dirs(&self, side: Side) -> [&Path; MEMBERS] {
         std::array::from_fn(|member| match side {
-            Side::Etcd => self.etcd.dir(member),
+            Side::Etcd => self.theirs.dir(member),
             Side::Holdfast => self.cluster.dir(member),
         })
     }
@@ -121,7 +203,7 @@ impl Pair {
             return ceiling.pids();
         }
         std::array::from_fn(|member| match side {
-            Side::Etcd => self.etcd.process(member).pid(),
+            Side::Etcd => self.theirs.pid(member),
             Side::Holdfast => self.cluster.process(member).pid(),
         })
     }
@@ -129,12 +211,12 @@ impl Pair {
     /// SIGKILL of the leader; gives which it was, and the moment before.
     pub(crate) async fn kill_leader(&mut self, side: Side) -> anyhow::Result<(usize, Instant)> {
         let leader = match side {
-            Side::Etcd => self.etcd.leader().await?,
+            Side::Etcd => self.theirs.leader().await?,
             Side::Holdfast => self.cluster.leader(&self.operator).await?,
         };
         let before = Instant::now();
         match side {
-            Side::Etcd => self.etcd.kill(leader),
+            Side::Etcd => self.theirs.kill(leader),
             Side::Holdfast => self.cluster.kill(leader),
         }
         Ok((leader, before))
@@ -143,7 +225,7 @@ impl Pair {
     /// SIGKILL of all members at once.
     pub(crate) fn kill_all(&mut self, side: Side) {
         match side {
-            Side::Etcd => self.etcd.kill_all(),
+            Side::Etcd => self.theirs.kill_all(),
             Side::Holdfast => self.cluster.kill_all(),
         }
     }
@@ -151,7 +233,7 @@ impl Pair {
     /// Starts a member that does not run.
     pub(crate) fn run(&mut self, side: Side, member: usize) -> anyhow::Result<()> {
         match side {
-            Side::Etcd => self.etcd.run(member),
+            Side::Etcd => self.theirs.run(member),
             Side::Holdfast => self.cluster.run(member),
         }
     }

@@ -58,19 +58,23 @@ struct Floor {
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: String,
-    /// Who is compared with etcd.
-    rival: &'static str,
+    /// The two that are compared; a ratio is of the second to the first.
+    sides: [&'static str; 2],
+    /// Whether ratios have targets.
+    #[serde(skip)]
+    judges: bool,
     floor: Vec<Floor>,
     rows: Vec<Row>,
 }
 
 impl Report {
     /// An empty one; prints what machine this is.
-    pub(crate) fn new(machine: String, rival: &'static str) -> Self {
+    pub(crate) fn new(machine: String, sides: [&'static str; 2], judges: bool) -> Self {
         println!("{machine}");
         Self {
             machine,
-            rival,
+            sides,
+            judges,
             floor: Vec::new(),
             rows: Vec::new(),
         }
@@ -93,9 +97,10 @@ impl Report {
 
     /// Begins a table.
     pub(crate) fn title(&self, title: &str) {
+        let [first, second] = self.sides;
         println!(
-            "\n{title:<54} {:>10} {:>10}       {:>6}",
-            "etcd", self.rival, "ratio"
+            "\n{title:<54} {first:>10} {second:>10}       {:>6}",
+            "ratio"
         );
     }
 
@@ -110,6 +115,7 @@ impl Report {
     ) {
         let (etcd, holdfast) = (rounds.median(Side::Etcd), rounds.median(Side::Holdfast));
         let ratio = rounds.ratio();
+        let target = if self.judges { target } else { Target::None };
         let met = target.is_met(ratio);
         let wanted = match target {
             Target::AtMost(most) => format!("<= {}", short(most)),
