@@ -154,8 +154,12 @@ mod report;
 mod samples;
 mod tls;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use holdfast_tests::machine;
 use pair::{Match, Pair, Side};
@@ -227,9 +231,12 @@ enum Subject {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
     if arguments.member.serve()? {
         return Ok(());
+    }
+    if let Some(program) = &mut arguments.against {
+        *program = absolute(program)?;
     }
     if cfg!(debug_assertions) {
         eprintln!("warning: this is a debug build; its figures mean nothing. Use --release.");
@@ -262,6 +269,17 @@ fn main() -> anyhow::Result<()> {
         println!("\n{} targets missed", report.missed());
     }
     Ok(())
+}
+
+/// The file of a program, wherever it is started from.
+fn absolute(program: &Path) -> anyhow::Result<PathBuf> {
+    let found = program.canonicalize().ok().filter(|file| file.is_file());
+    found.with_context(|| {
+        format!(
+            "no program is at {}; give the file of a kvd",
+            program.display()
+        )
+    })
 }
 
 async fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
