@@ -118,7 +118,7 @@
 //! `--against KVD` puts another kvd in etcd's place, for instance of the commit before. This machine's
 //! mood moves a run by up to a sixth, and two runs one after the other have shown gains of a tenth that
 //! were none: only rounds of both in turn tell changes of a few percent. What made no difference in
-//! twelve of them: that a follower does not answer what only tells it of a commit, a sixth of a lone
+//! twelve of them: that a follower does not answer what only tells it of a commit, a tenth of a lone
 //! put's messages; and that each event of a watch is written at once instead of after all others.
 //!
 //! # While archives are written
