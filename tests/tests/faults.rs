@@ -20,6 +20,21 @@ async fn a_killed_leader_is_replaced_and_comes_back() {
     .await;
 }
 
+/// Its silence would be noticed after a minute or two: it is noticed by its connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_replaced_before_its_lease_is_over() {
+    let timing = "{ heartbeat_ms = 50, election_min_ms = 60000, election_max_ms = 120000 }";
+    let options = ClusterOptions {
+        settings: vec![("timing", timing.to_owned())],
+        ..ClusterOptions::default()
+    };
+    scenario::run(options, LoadOptions::default(), async |scene| {
+        let leader = scene.leader().await?;
+        scene.kill_and_run(leader, 200).await
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_follower_is_not_missed_and_comes_back() {
     run(async |scene| {

@@ -164,7 +164,7 @@ impl Barrier {
 }
 
 /// Whether they are a majority of each configuration that has a say.
-fn is_quorum(voters: &Membership, of: &[u64]) -> bool {
+pub(crate) fn is_quorum(voters: &Membership, of: &[u64]) -> bool {
     voters.get_joint_config().iter().all(|configuration| {
         let present = configuration.iter().filter(|id| of.contains(id)).count();
         present > configuration.len() / 2

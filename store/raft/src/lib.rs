@@ -18,7 +18,8 @@
 //! Where to look: [`replica`] is the facade. `types` is the one file that opens the consensus
 //! library's type parameters, `record` the one that knows how its values are stored and sent, in
 //! our own protobuf. `log` and `machine` are its storage, `network` and `peer` its messages.
-//! `propose`, `gather`, `forward` and `barrier` are how callers get answers.
+//! `propose`, `gather`, `forward` and `barrier` are how callers get answers. `failure_detector` replaces
+//! a leader whose process has ended sooner than its silence would.
 //!
 //! Absent on purpose: keys (consensus sees ciphertext only), TLS and the question who may call
 //! (the server's), and reads by lease (not safe across restarts).
@@ -28,6 +29,7 @@ mod backup;
 mod barrier;
 mod clock;
 mod errors;
+mod failure_detector;
 #[cfg(feature = "faults")]
 mod faults;
 mod forward;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_core::Role;
+use holdfast_disk::Store;
 use holdfast_proto::NodeId;
 use openraft::ChangeMembers as Change;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -118,7 +119,9 @@ impl Replica {
             None => status
                 .peers
                 .iter()
-                .filter(|peer| status.voters.contains(&peer.id) && !self.is_witness(peer.id))
+                .filter(|peer| {
+                    status.voters.contains(&peer.id) && !is_witness(self.store(), peer.id)
+                })
                 .filter(|peer| peer.last_ack_ms.is_some_and(|ms| ms < 1_000))
                 .max_by_key(|peer| (peer.matched, peer.last_ack_ms.map(std::cmp::Reverse)))
                 .map(|peer| peer.id)
@@ -143,13 +146,6 @@ impl Replica {
                 why: format!("node {to} did not take the lead in time"),
             }),
         }
-    }
-
-    fn is_witness(&self, id: NodeId) -> bool {
-        self.store().read(|state| {
-            let member = state.member(id);
-            member.is_some_and(|member| member.role == Role::Witness)
-        })
     }
 
     fn must_lead(&self) -> Result<(), ChangeError> {
@@ -206,6 +202,14 @@ impl Replica {
         // It was done, whether or not this node still leads and tells.
         drop(told.await);
     }
+}
+
+/// Whether a member leads only if nobody else can.
+pub(crate) fn is_witness(store: &Store, id: NodeId) -> bool {
+    store.read(|state| {
+        let member = state.member(id);
+        member.is_some_and(|member| member.role == Role::Witness)
+    })
 }
 
 fn settle<T>(

@@ -68,7 +68,7 @@ pub struct DialError {
 ///
 /// A follower campaigns after `election_max_ms` of silence (the leader's lease) plus a random wait
 /// between both bounds, so the silence before an election is `election_max_ms + election_min_ms`
-/// at least.
+/// at least. A leader whose process ends is replaced within milliseconds, since its connections tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between heartbeats, milliseconds.

@@ -21,6 +21,7 @@ use crate::{
     archivist::{self, Archivist},
     barrier::Barrier,
     errors::{ArchiveError, BarrierError, InitializeError, ProposeError, StartError},
+    failure_detector::FailureDetector,
     forward::Forward,
     gather::Gather,
     leadership,
@@ -56,6 +57,7 @@ struct Inner {
     archives: mpsc::Sender<archivist::Request>,
     leadership: watch::Sender<Leadership>,
     failure: watch::Sender<Option<String>>,
+    detector: FailureDetector,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -118,7 +120,14 @@ impl Replica {
             requests,
         };
         tasks.spawn(archivist.run());
-        tasks.spawn(keep_warm(raft.clone(), channels));
+        tasks.spawn(keep_warm(raft.clone(), channels.clone()));
+        let detector = FailureDetector::new(
+            raft.clone(),
+            store.clone(),
+            channels,
+            options.timing.lease(),
+        );
+        tasks.spawn(detector.clone().run());
         let (gather, gathering) = Gather::new({
             let raft = raft.clone();
             move |record, responder| {
@@ -150,6 +159,7 @@ impl Replica {
             archives,
             leadership,
             failure,
+            detector,
             tasks: Mutex::new(tasks),
         })))
     }
@@ -259,6 +269,7 @@ impl Replica {
             local: self.0.proposer.local.clone(),
             barrier: self.0.barrier.clone(),
             store: self.0.store.clone(),
+            detector: self.0.detector.clone(),
         };
         RaftServer::new(service)
             .max_decoding_message_size(MESSAGE_BYTES)

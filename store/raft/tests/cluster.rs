@@ -10,7 +10,7 @@ use common::{
     Cluster, PLENTY, eventually, fails, has, link::Link, named_put, peer, put, put_of, write,
 };
 use holdfast_proto::NodeId;
-use holdfast_raft::{BarrierError, ChangeError, ProposeError, StartError};
+use holdfast_raft::{BarrierError, ChangeError, ProposeError, ReplicaOptions, StartError, Timing};
 use tokio::time::{Instant, timeout};
 
 fn soon(ms: u64) -> Instant {
@@ -75,6 +75,46 @@ async fn acknowledged_writes_outlive_the_leader() {
     cluster.start(leader, false).await;
     cluster.all_hold("after").await;
     cluster.all_hold("before").await;
+    cluster.stop().await;
+}
+
+/// Nobody campaigns because of silence as long as a test may take.
+fn patient(options: &mut ReplicaOptions) {
+    options.timing = Timing {
+        election_min_ms: 60_000,
+        election_max_ms: 120_000,
+        ..Timing::default()
+    };
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_process_ended_is_replaced_before_its_lease_is_over() {
+    let mut cluster = Cluster::with(3, patient).await;
+    for round in ["first", "second"] {
+        let leader = cluster.leader().await;
+        cluster.kill(leader).await;
+        let next = cluster.leader().await;
+        write(cluster.node(next), round).await;
+        cluster.start(leader, false).await;
+        cluster.holds(leader, round).await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_alone_cannot_reach_the_leader_replaces_nobody() {
+    let cluster = Cluster::with(3, patient).await;
+    let leader = cluster.leader().await;
+    let before = *cluster.node(leader).leadership().borrow();
+    for follower in cluster.ids().into_iter().filter(|id| *id != leader) {
+        let key = format!("from {follower}");
+        cluster.network.isolate(leader, &[follower], Link::Cut);
+        write(cluster.node(leader), &key).await;
+        let mended = Link::Open(Duration::ZERO);
+        cluster.network.isolate(leader, &[follower], mended);
+        cluster.holds(follower, &key).await;
+    }
+    assert_eq!(*cluster.node(leader).leadership().borrow(), before);
     cluster.stop().await;
 }
 

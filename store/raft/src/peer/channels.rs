@@ -3,7 +3,7 @@
 //! Each is opened before it is needed: a handshake in the middle of an election, or before a new
 //! leader's first entry, is time in which nobody can write.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error, io, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use holdfast_proto::{limits::MESSAGE_BYTES, peer::v1::raft_client::RaftClient};
@@ -18,6 +18,15 @@ pub(crate) type Client = RaftClient<Channel>;
 
 /// Longest wait for a channel that is opened ahead of need.
 const WARM_LIMIT: Duration = Duration::from_secs(1);
+
+/// Whether a peer's process is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Answers,
+    /// Its machine says that nobody listens there.
+    Refused,
+    Unknown,
+}
 
 /// The channels of one replica.
 pub(crate) struct Channels {
@@ -68,16 +77,38 @@ impl Channels {
         join_all(wanted.map(|(peer, purpose)| self.touch(peer, purpose))).await;
     }
 
-    async fn touch(&self, peer: &PeerNode, purpose: Purpose) {
+    /// Asks the peer, over a new connection if the old one broke.
+    pub(crate) async fn presence(&self, peer: &PeerNode) -> Presence {
+        self.touch(peer, Purpose::Heartbeat).await
+    }
+
+    async fn touch(&self, peer: &PeerNode, purpose: Purpose) -> Presence {
         let Ok(mut client) = self.client(peer, purpose) else {
-            return;
+            return Presence::Unknown;
         };
         // An empty question costs one round trip and opens the connection.
-        let touched = timeout(WARM_LIMIT, client.read_index(futures::stream::empty())).await;
-        if touched.is_err() {
-            self.forget(peer, purpose);
+        match timeout(WARM_LIMIT, client.read_index(futures::stream::empty())).await {
+            Ok(Ok(_)) => Presence::Answers,
+            Ok(Err(status)) if is_refusal(&status) => Presence::Refused,
+            Ok(Err(_)) => Presence::Unknown,
+            Err(_) => {
+                self.forget(peer, purpose);
+                Presence::Unknown
+            }
         }
     }
+}
+
+fn is_refusal(status: &tonic::Status) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(status);
+    while let Some(error) = cause {
+        let here = error.downcast_ref::<io::Error>();
+        if here.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

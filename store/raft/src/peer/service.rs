@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     barrier::Barrier,
+    failure_detector::{Attached, FailureDetector},
     peer::incoming,
     propose::{Local, Outcome},
     record::{
@@ -30,6 +31,7 @@ pub(crate) struct PeerService {
     pub(crate) local: Local,
     pub(crate) barrier: Barrier,
     pub(crate) store: holdfast_disk::Store,
+    pub(crate) detector: FailureDetector,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -45,7 +47,11 @@ impl wire::raft_server::Raft for PeerService {
         request: Request<Streaming<wire::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let asked = Arc::new(Asked::default());
-        let requests = requests(request.into_inner(), self.local.clone(), asked.clone());
+        let messages = Messages {
+            stream: request.into_inner(),
+            _attached: self.detector.attach(),
+        };
+        let requests = requests(messages, self.local.clone(), asked.clone());
         let answers = self.raft.stream_append(requests);
         let of_core = asked.clone();
         let answers = answers.map(move |answer| Ok(append_answer(of_core.next(), answer)));
@@ -98,6 +104,23 @@ impl wire::raft_server::Raft for PeerService {
             .map_err(stopped)?;
         Ok(Response::new(wire::TransferLeaderResponse {
             accepted: answer.is_ok(),
+        }))
+    }
+
+    async fn leader_ended(
+        &self,
+        request: Request<wire::LeaderEndedRequest>,
+    ) -> Result<Response<wire::LeaderEndedResponse>, Status> {
+        let vote = request.into_inner().vote;
+        let vote = vote_of_wire(vote).map_err(|error| malformed(&error))?;
+        let ended = self.detector.confirms(vote).await;
+        let last = self
+            .raft
+            .with_raft_state(|state| state.log_ids.last().copied());
+        let last = last.await.map_err(stopped)?;
+        Ok(Response::new(wire::LeaderEndedResponse {
+            ended,
+            last: last.as_ref().map(log_id_to_wire),
         }))
     }
 
@@ -169,16 +192,22 @@ impl Asked {
     }
 }
 
+/// What a leader sends, until its stream ends.
+struct Messages {
+    stream: Streaming<wire::AppendRequest>,
+    _attached: Attached,
+}
+
 /// The requests of a stream, up to one that the core cannot be given.
 fn requests(
-    messages: Streaming<wire::AppendRequest>,
+    messages: Messages,
     local: Local,
     asked: Arc<Asked>,
 ) -> impl Stream<Item = AppendEntriesRequest> + Send + 'static {
     stream::unfold(
         (messages, local, asked),
         |(mut messages, local, asked)| async move {
-            let message = messages.message().await.ok()??;
+            let message = messages.stream.message().await.ok()??;
             let sequence = message.sequence;
             // A log without room would fail the append, and a failed append stops the node.
             let bytes = message.encoded_len();
