@@ -26,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::{
+    batch::top_up,
     errors::BarrierError,
     options::{PeerNode, Purpose},
     peer::channels::Channels,
@@ -44,6 +45,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A leader that does not answer a question for so long is not there.
 const PATIENCE: Duration = Duration::from_millis(500);
 const GATHER: usize = 4096;
+/// How often a round lets others run first, that they may join it.
+const TURNS: usize = 1;
 
 /// Asks for rounds; clones share them.
 #[derive(Clone)]
@@ -184,13 +187,7 @@ async fn gather(asked: &mut mpsc::UnboundedReceiver<Waiter>, waiters: &mut Vec<W
     if asked.recv_many(waiters, GATHER).await == 0 {
         return false;
     }
-    // What else is ready to run comes first: on a busy node, most of it asks, too.
-    tokio::task::yield_now().await;
-    while waiters.len() < GATHER
-        && let Ok(waiter) = asked.try_recv()
-    {
-        waiters.push(waiter);
-    }
+    top_up(waiters, asked, GATHER, TURNS).await;
     true
 }
 

@@ -29,6 +29,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::{
+    batch::top_up,
     options::{PeerNode, Purpose},
     peer::channels::Channels,
     propose::{Applied, Outcome},
@@ -37,6 +38,8 @@ use crate::{
 
 /// Most proposals in one message, and most messages on their way.
 const BATCH: usize = 512;
+/// How often a message lets others run first, that they may join it.
+const TURNS: usize = 1;
 const WINDOW: usize = 16;
 /// Most bytes of proposals in one message, unless a single one is larger.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
@@ -138,7 +141,10 @@ impl Forwarder {
         loop {
             match self.event(&mut gathered).await {
                 Event::Closed => return,
-                Event::Queued => self.send(&mut gathered).await,
+                Event::Queued => {
+                    top_up(&mut gathered, &mut self.queue, BATCH, TURNS).await;
+                    self.send(&mut gathered).await;
+                }
                 Event::Answers(Ok(Some(replies))) => self.answer(replies),
                 Event::Answers(Ok(None)) => self.end("the leader ended the stream", false),
                 Event::Answers(Err(status)) => {

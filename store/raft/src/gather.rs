@@ -2,7 +2,8 @@
 //!
 //! Each proposal by itself would cost a write and a sync on each node and a message to each follower.
 //! Consensus gathers what reaches it in the same moment, which is little while the machine is busy
-//! with clients. So a batch waits until the one before it is applied: a lone proposal waits for
+//! with clients. So a batch waits until the one before it is applied, and then a few times until
+//! whatever else is ready has run: those who were answered ask again. A lone proposal waits for
 //! nothing, and the busier the leader is, the more of them share the cost.
 
 use std::time::Duration;
@@ -10,12 +11,15 @@ use std::time::Duration;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
+    batch::top_up,
     record::Record,
     types::{Responder, WriteResult},
 };
 
 /// Most proposals in a batch.
 const BATCH: usize = 512;
+/// How often a batch lets others run first, that they may join it.
+const TURNS: usize = 4;
 /// Longest wait for the batch before. Without a quorum it may never be applied, and then what waits
 /// behind it must reach the log all the same, as it would have by itself.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -64,6 +68,7 @@ where
 {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
+        top_up(&mut batch, &mut queue, BATCH, TURNS).await;
         let last = batch.pop();
         for Proposal { record, responder } in batch.drain(..) {
             propose(record, responder).await;
@@ -138,6 +143,19 @@ mod tests {
         }
         consensus.refuse_all();
         assert_eq!(consensus.waiting().await, 5);
+    }
+
+    #[tokio::test]
+    async fn those_about_to_propose_join_the_first() {
+        let consensus = Consensus::default();
+        let gather = consensus.gather();
+        gather.add(record(), |_| ());
+        for _ in 0..3 {
+            let gather = gather.clone();
+            // Runs when the others let it.
+            tokio::spawn(async move { gather.add(record(), |_| ()) });
+        }
+        assert_eq!(consensus.waiting().await, 4);
     }
 
     #[tokio::test(start_paused = true)]

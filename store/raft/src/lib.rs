@@ -27,6 +27,7 @@
 mod archivist;
 mod backup;
 mod barrier;
+mod batch;
 mod clock;
 mod errors;
 mod failure_detector;
