@@ -4,8 +4,8 @@
 //! lease is over before it elects another. But of a process that ends, killed or crashed, the kernel
 //! closes the connections and refuses new ones. When a follower's stream from the leader ends, it asks
 //! the leader something. If nobody listens at that address, it asks the other voters to look for
-//! themselves. If a quorum finds the same, the one of them whose log goes furthest campaigns, by the
-//! right with which a leader hands over: voters need not wait for the lease.
+//! themselves. If a quorum finds the same, it has the one of them whose log goes furthest campaign, as a
+//! leader does that hands over: voters need not wait for the lease.
 //!
 //! A follower alone in its belief does nothing. What is wrong with a quorum's belief is an election that
 //! nobody needed, and nothing else: leases are never what makes a read safe ([`crate::barrier`]). A
@@ -28,7 +28,7 @@ use crate::{
     membership::is_witness,
     options::{PeerNode, Purpose},
     peer::channels::{Channels, Presence},
-    record::{log_id_of_wire, vote_to_wire},
+    record::{log_id_of_wire, log_id_to_wire, vote_to_wire},
     types::{LogId, Membership, Raft, TransferLeaderRequest, Vote},
 };
 
@@ -128,7 +128,7 @@ impl FailureDetector {
         timeout(self.lease, look).await.unwrap_or(false)
     }
 
-    /// Campaigns, if a quorum agrees and no other of it should.
+    /// Has the first of a quorum campaign, if a quorum agrees.
     async fn replace(&self, vote: Vote, leader: &PeerNode) {
         let state = self.raft.with_raft_state(|state| {
             let members = state.membership_state.effective().membership().clone();
@@ -144,13 +144,37 @@ impl FailureDetector {
             .filter(|(id, _)| is_voter(&members, **id))
             .map(|(id, place)| self.ask(PeerNode::at(*id, place), vote));
         let others: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-        if !goes_first(&members, myself, &others) {
+        let Some(first) = first_of(&members, myself, &others) else {
             return;
+        };
+        // The right to campaign ends with the vote: if there is another leader by now, or somebody
+        // campaigned, nothing happens.
+        if first.id == myself.id {
+            let call = TransferLeaderRequest::new(vote, first.id, first.last);
+            if let Ok(Err(refused)) = self.raft.handle_transfer_leader(call).await {
+                tracing::debug!("this node did not campaign: {refused}");
+            }
+        } else if let Some((id, place)) = members.nodes().find(|(id, _)| **id == first.id) {
+            self.call(PeerNode::at(*id, place), vote, first.last).await;
         }
-        // The right to campaign expires with the vote: if there is another leader by now, nothing happens.
-        let call = TransferLeaderRequest::new(vote, myself.id, last);
-        if let Ok(Err(refused)) = self.raft.handle_transfer_leader(call).await {
-            tracing::debug!("this node did not campaign: {refused}");
+    }
+
+    /// Tells another to campaign, which may have looked too early to know by itself.
+    async fn call(&self, peer: PeerNode, vote: Vote, last: Option<LogId>) {
+        let Ok(mut client) = self.channels.client(&peer, Purpose::Heartbeat) else {
+            return;
+        };
+        let call = wire::TransferLeaderRequest {
+            from: Some(vote_to_wire(&vote)),
+            to: peer.id.0,
+            last: last.as_ref().map(log_id_to_wire),
+        };
+        if let Ok(Err(status)) = timeout(PATIENCE, client.transfer_leader(call)).await {
+            tracing::debug!(
+                "{} was not told to campaign: {}",
+                peer.name,
+                status.message()
+            );
         }
     }
 
@@ -174,17 +198,14 @@ impl FailureDetector {
     }
 }
 
-/// Whether they are enough to elect a leader, and it is this node's turn: two that campaign at once
-/// take each other's votes.
-fn goes_first(members: &Membership, myself: Survivor, others: &[Survivor]) -> bool {
-    let present: Vec<u64> = std::iter::once(&myself)
-        .chain(others)
-        .map(|survivor| survivor.id)
-        .collect();
-    let turn = |survivor: &Survivor| (survivor.last, !survivor.is_witness, Reverse(survivor.id));
-    is_voter(members, myself.id)
-        && is_quorum(members, &present)
-        && others.iter().all(|other| turn(other) < turn(&myself))
+/// Who is to campaign, if they are enough to elect a leader: two that do at once take each other's votes.
+fn first_of(members: &Membership, myself: Survivor, others: &[Survivor]) -> Option<Survivor> {
+    let present = || std::iter::once(myself).chain(others.iter().copied());
+    let ids: Vec<u64> = present().map(|survivor| survivor.id).collect();
+    if !is_voter(members, myself.id) || !is_quorum(members, &ids) {
+        return None;
+    }
+    present().max_by_key(|survivor| (survivor.last, !survivor.is_witness, Reverse(survivor.id)))
 }
 
 fn is_voter(members: &Membership, id: u64) -> bool {
@@ -215,20 +236,24 @@ mod tests {
         }
     }
 
+    fn first(members: &Membership, myself: Survivor, others: &[Survivor]) -> Option<u64> {
+        first_of(members, myself, others).map(|first| first.id)
+    }
+
     #[test]
-    fn of_those_whose_logs_go_as_far_the_first_campaigns() {
+    fn of_those_whose_logs_go_as_far_the_lowest_number_campaigns() {
         let three = members(&[1, 2, 3]);
         let (second, third) = (survivor(2, 7), survivor(3, 7));
-        assert!(goes_first(&three, second, &[third]));
-        assert!(!goes_first(&three, third, &[second]));
+        assert_eq!(first(&three, second, &[third]), Some(2));
+        assert_eq!(first(&three, third, &[second]), Some(2));
     }
 
     #[test]
     fn a_log_that_goes_further_campaigns() {
         let three = members(&[1, 2, 3]);
         let (second, third) = (survivor(2, 7), survivor(3, 8));
-        assert!(!goes_first(&three, second, &[third]));
-        assert!(goes_first(&three, third, &[second]));
+        assert_eq!(first(&three, second, &[third]), Some(3));
+        assert_eq!(first(&three, third, &[second]), Some(3));
     }
 
     #[test]
@@ -239,24 +264,23 @@ mod tests {
             ..survivor(2, index)
         };
         let third = survivor(3, 7);
-        assert!(goes_first(&three, third, &[witness(7)]));
-        assert!(!goes_first(&three, witness(7), &[third]));
-        assert!(goes_first(&three, witness(8), &[third]));
+        assert_eq!(first(&three, witness(7), &[third]), Some(3));
+        assert_eq!(first(&three, third, &[witness(8)]), Some(2));
     }
 
     #[test]
     fn less_than_a_quorum_replaces_nobody() {
         let (three, five) = (members(&[1, 2, 3]), members(&[1, 2, 3, 4, 5]));
-        assert!(!goes_first(&three, survivor(2, 7), &[]));
-        assert!(!goes_first(&five, survivor(2, 7), &[survivor(3, 7)]));
+        assert_eq!(first(&three, survivor(2, 7), &[]), None);
+        assert_eq!(first(&five, survivor(2, 7), &[survivor(3, 7)]), None);
         let both = [survivor(3, 7), survivor(4, 7)];
-        assert!(goes_first(&five, survivor(2, 7), &both));
+        assert_eq!(first(&five, survivor(2, 7), &both), Some(2));
     }
 
     #[test]
-    fn who_has_no_vote_does_not_campaign() {
+    fn who_has_no_vote_replaces_nobody() {
         let three = members(&[1, 3, 4]);
         let both = [survivor(3, 7), survivor(4, 7)];
-        assert!(!goes_first(&three, survivor(2, 9), &both));
+        assert_eq!(first(&three, survivor(2, 9), &both), None);
     }
 }
