@@ -26,16 +26,19 @@ use tokio::{
 use crate::{
     barrier::is_quorum,
     membership::is_witness,
+    network::transfer_request,
     options::{PeerNode, Purpose},
     peer::channels::{Channels, Presence},
-    record::{log_id_of_wire, log_id_to_wire, vote_to_wire},
+    record::{log_id_of_wire, vote_to_wire},
     types::{LogId, Membership, Raft, TransferLeaderRequest, Vote},
 };
 
-/// Between two looks that tell nothing: the end of the old connection is still on its way.
+/// After a first look that tells nothing, since the end of the old connection is still on its way; then
+/// twice as long each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// Longest wait for what the other voters find.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Longest look at the leader, and longest wait for what the other voters find. By default silence has
+/// told consensus by then.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Watches over the leader that this node follows.
 #[derive(Clone)]
@@ -43,8 +46,6 @@ pub(crate) struct FailureDetector {
     raft: Raft,
     store: Store,
     channels: Arc<Channels>,
-    /// What takes longer to find out than this, consensus finds out by silence.
-    lease: Duration,
     endings: Arc<Notify>,
 }
 
@@ -66,12 +67,11 @@ struct Survivor {
 }
 
 impl FailureDetector {
-    pub(crate) fn new(raft: Raft, store: Store, channels: Arc<Channels>, lease: Duration) -> Self {
+    pub(crate) fn new(raft: Raft, store: Store, channels: Arc<Channels>) -> Self {
         Self {
             raft,
             store,
             channels,
-            lease,
             endings: Arc::default(),
         }
     }
@@ -117,15 +117,17 @@ impl FailureDetector {
 
     async fn has_ended(&self, leader: &PeerNode) -> bool {
         let look = async {
+            let mut pause = LOOK_AGAIN;
             loop {
                 match self.channels.presence(leader).await {
                     Presence::Answers => return false,
                     Presence::Refused => return true,
-                    Presence::Unknown => sleep(LOOK_AGAIN).await,
+                    Presence::Unknown => sleep(pause).await,
                 }
+                pause *= 2;
             }
         };
-        timeout(self.lease, look).await.unwrap_or(false)
+        timeout(PATIENCE, look).await.unwrap_or(false)
     }
 
     /// Has the first of a quorum campaign, if a quorum agrees.
@@ -149,27 +151,23 @@ impl FailureDetector {
         };
         // The right to campaign ends with the vote: if there is another leader by now, or somebody
         // campaigned, nothing happens.
+        let call = TransferLeaderRequest::new(vote, first.id, first.last);
         if first.id == myself.id {
-            let call = TransferLeaderRequest::new(vote, first.id, first.last);
             if let Ok(Err(refused)) = self.raft.handle_transfer_leader(call).await {
                 tracing::debug!("this node did not campaign: {refused}");
             }
         } else if let Some((id, place)) = members.nodes().find(|(id, _)| **id == first.id) {
-            self.call(PeerNode::at(*id, place), vote, first.last).await;
+            self.call(PeerNode::at(*id, place), &call).await;
         }
     }
 
     /// Tells another to campaign, which may have looked too early to know by itself.
-    async fn call(&self, peer: PeerNode, vote: Vote, last: Option<LogId>) {
+    async fn call(&self, peer: PeerNode, call: &TransferLeaderRequest) {
         let Ok(mut client) = self.channels.client(&peer, Purpose::Heartbeat) else {
             return;
         };
-        let call = wire::TransferLeaderRequest {
-            from: Some(vote_to_wire(&vote)),
-            to: peer.id.0,
-            last: last.as_ref().map(log_id_to_wire),
-        };
-        if let Ok(Err(status)) = timeout(PATIENCE, client.transfer_leader(call)).await {
+        let call = client.transfer_leader(transfer_request(call));
+        if let Ok(Err(status)) = timeout(PATIENCE, call).await {
             tracing::debug!(
                 "{} was not told to campaign: {}",
                 peer.name,

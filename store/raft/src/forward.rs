@@ -38,9 +38,9 @@ use crate::{
 
 /// Most proposals in one message, and most messages on their way.
 const BATCH: usize = 512;
+const WINDOW: usize = 16;
 /// How often a message lets others run first, that they may join it.
 const TURNS: usize = 1;
-const WINDOW: usize = 16;
 /// Most bytes of proposals in one message, unless a single one is larger.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// A leader that takes no stream for so long is not there.

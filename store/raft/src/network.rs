@@ -210,11 +210,7 @@ impl RaftNetworkV2<Types> for Peer {
         request: TransferLeaderRequest,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse, RpcError> {
-        let question = wire::TransferLeaderRequest {
-            from: Some(vote_to_wire(request.from_leader())),
-            to: *request.to_node_id(),
-            last: request.last_log_id().map(log_id_to_wire),
-        };
+        let question = transfer_request(&request);
         let answer = self
             .ask(
                 RPCTypes::TransferLeader,
@@ -232,6 +228,14 @@ impl RaftNetworkV2<Types> for Peer {
                 actual: None,
             })
         })
+    }
+}
+
+pub(crate) fn transfer_request(request: &TransferLeaderRequest) -> wire::TransferLeaderRequest {
+    wire::TransferLeaderRequest {
+        from: Some(vote_to_wire(request.from_leader())),
+        to: *request.to_node_id(),
+        last: request.last_log_id().map(log_id_to_wire),
     }
 }
 

@@ -121,12 +121,7 @@ impl Replica {
         };
         tasks.spawn(archivist.run());
         tasks.spawn(keep_warm(raft.clone(), channels.clone()));
-        let detector = FailureDetector::new(
-            raft.clone(),
-            store.clone(),
-            channels,
-            options.timing.lease(),
-        );
+        let detector = FailureDetector::new(raft.clone(), store.clone(), channels);
         tasks.spawn(detector.clone().run());
         let (gather, gathering) = Gather::new({
             let raft = raft.clone();
