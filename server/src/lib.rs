@@ -68,6 +68,7 @@ mod orphan;
 mod papers;
 mod peer;
 mod peers;
+mod reflection;
 mod renewals;
 mod serving;
 mod session;

@@ -155,16 +155,12 @@ impl Node {
         let in_flight = InFlight::default();
         let (local, locals) = mpsc::channel(LOCAL_CONNECTIONS);
         let connections = connection::all(listener, &tls, locals);
-        let serving =
-            Serving::begin(&host, in_flight.clone(), connections).map_err(StartError::Services)?;
-        let etcd = etcd
-            .map(|(listener, address)| {
-                let tls = (!configuration.etcd_plaintext).then_some(&tls);
-                let serving = etcd::serve(&host, listener, tls, in_flight.clone())
-                    .map_err(StartError::Services)?;
-                Ok::<_, StartError>(EtcdFront { serving, address })
-            })
-            .transpose()?;
+        let serving = Serving::begin(&host, in_flight.clone(), connections);
+        let etcd = etcd.map(|(listener, address)| {
+            let tls = (!configuration.etcd_plaintext).then_some(&tls);
+            let serving = etcd::serve(&host, listener, tls, in_flight.clone());
+            EtcdFront { serving, address }
+        });
         if let Some(etcd) = &etcd {
             let (url, address) = (&host.etcd, etcd.address);
             tracing::info!(%url, %address, "etcd's clients are served");

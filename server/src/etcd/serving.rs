@@ -31,7 +31,10 @@ use super::{
     maintenance::MaintenanceService,
     watch::WatchService,
 };
-use crate::{host::Host, node::report_health, observe::InFlight, serving::Running, tls::NodeTls};
+use crate::{
+    host::Host, node::report_health, observe::InFlight, reflection::Reflection, serving::Running,
+    tls::NodeTls,
+};
 
 /// Begins to serve the front of one node on `listener`; without `tls` to anybody on this machine.
 pub(crate) fn serve(
@@ -39,7 +42,7 @@ pub(crate) fn serve(
     listener: TcpListener,
     tls: Option<&NodeTls>,
     in_flight: InFlight,
-) -> Result<Running, String> {
+) -> Running {
     let front = Arc::new(Front::new(host.clone()));
     let access = match tls {
         Some(tls) => Access::Certificates(tls),
@@ -49,11 +52,6 @@ pub(crate) fn serve(
     };
     let connections = connections(listener, access);
     let (health, health_service) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
     let kv =
         KvServer::new(KvService(front.clone())).max_decoding_message_size(limits::MESSAGE_BYTES);
     let router = Server::builder()
@@ -69,11 +67,11 @@ pub(crate) fn serve(
         .add_service(MaintenanceServer::new(MaintenanceService(front.clone())))
         .add_service(AuthServer::new(AuthService(front)))
         .add_service(health_service)
-        .add_service(reflection);
+        .add_service(Reflection::new(DESCRIPTORS));
     tokio::spawn(report_health(host.clone(), health, &[""]));
-    Ok(Running::begin("the etcd front", |stopped| {
+    Running::begin("the etcd front", |stopped| {
         router.serve_with_incoming_shutdown(connections, stopped)
-    }))
+    })
 }
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

@@ -30,6 +30,7 @@ use crate::{
     lock::LockService,
     observe::{InFlight, Observe},
     peer::PeerService,
+    reflection::Reflection,
     secrets::SecretsService,
     serving::Running,
     watch::WatchService,
@@ -47,13 +48,8 @@ impl Serving {
         host: &Arc<Host>,
         in_flight: InFlight,
         connections: impl Stream<Item = io::Result<Connection>> + Send + 'static,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|error| error.to_string())?;
         let router = Server::builder()
             .layer(Observe::new(host.clone(), in_flight))
             .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -82,7 +78,7 @@ impl Serving {
             .add_service(NodeServer::new(PeerService::new(host.clone())))
             .add_service(host.replica.service())
             .add_service(health_service)
-            .add_service(reflection);
+            .add_service(Reflection::new(DESCRIPTORS));
         let services = match host.is_witness {
             true => &SERVICES_OF_A_WITNESS[..],
             false => &SERVICES[..],
@@ -91,7 +87,7 @@ impl Serving {
         let running = Running::begin("the services", |stopped| {
             router.serve_with_incoming_shutdown(connections, stopped)
         });
-        Ok(Self { health, running })
+        Self { health, running }
     }
 
     /// Health says from now on that requests should go elsewhere.
