@@ -69,7 +69,7 @@ fn kvd_is_linked_in_the_order_by_the_linker_that_knows_one() {
         let arguments = [&["--print", "link-args"], arguments].concat();
         compile(name, "fn main() {}", &arguments)
     };
-    let order = format!("-Wl,--symbol-ordering-file={}/kvd.order", beside());
+    let order = format!("--symbol-ordering-file={}/kvd.order", beside());
     // As far as this toolchain's own linker is LLVM's.
     let kvd = linked("kvd", &[]);
     assert_eq!(kvd.contains(&order), kvd.contains("-fuse-ld=lld"), "{kvd}");
