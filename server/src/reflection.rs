@@ -80,7 +80,8 @@ mod tests {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
         };
-        let mut client = ServerReflectionClient::new(reflection.clone());
+        // Behind another router, as in a front.
+        let mut client = ServerReflectionClient::new(Routes::new(reflection.clone()));
         let questions = futures::stream::iter([question]);
         let answers = client.server_reflection_info(questions).await?;
         let answer = answers.into_inner().message().await?;

@@ -173,7 +173,7 @@
 //!
 //! A follower whose stream from the leader ends looks whether anybody listens there
 //! (`store/raft/src/failure_detector.rs`), so a process that is killed is replaced after a few round trips
-//! and a synced vote: of the 12 ms without acknowledged puts, up to 5 are the pace of the puts. Before, it
+//! and a synced vote: of the 11 ms without acknowledged puts, up to 5 are the pace of the puts. Before, it
 //! was missed when its lease and a random wait were over, after 370 ms. A leader whose machine is gone is
 //! still missed that way.
 //!
