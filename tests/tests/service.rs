@@ -21,7 +21,7 @@ use holdfast_tests::harness::{Cluster, Process, binaries, http, wait};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::task::JoinSet;
+use tokio::{net::TcpStream, task::JoinSet};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often the service asks whether it is up to date.
@@ -186,9 +186,19 @@ impl Service {
         self.process = Some(Process::spawn_on(&mut command, socket, &self.log).unwrap());
     }
 
-    fn restart(&mut self) {
+    /// While somebody has connected and not asked yet.
+    async fn restart(&mut self) {
+        let mut slow = TcpStream::connect(self.address).await.unwrap();
+        // Connections are accepted in their order.
+        self.status().await;
         let mut process = self.process.take().unwrap();
         process.signal(Signal::TERM);
+        let ends = || self.said().contains("accepts nothing more");
+        let ending = wait::until_true("the service to end", LIMIT, ends).await;
+        ending.unwrap_or_else(|error| panic!("{error}; it said: {}", self.said()));
+        let page = http::page_on(&mut slow, "/status").await;
+        let page = page.unwrap_or_else(|error| panic!("the slow user: {error:#}"));
+        assert!(page.contains(" 200 OK"), "the slow user got {page:?}");
         let status = process.wait(LIMIT).unwrap();
         assert!(status.success(), "{status}: {}", self.said());
         self.start();
@@ -284,7 +294,7 @@ async fn no_request_fails_while_settings_change_and_every_server_dies_and_the_se
     service.is_honest_for(HONEST * 2, alive, dead).await;
 
     // It starts with what it kept, and says how old that is.
-    service.restart();
+    service.restart().await;
     let status = service
         .until("the service to be back", |status| status.revision == last)
         .await;

@@ -10,7 +10,8 @@
 //! `HOLDFAST_CONTEXT=… cargo run -p holdfast-client --example shop_service -- /tmp/shop-cache 127.0.0.1:8080`
 //!
 //! With `-` in place of the address it serves the socket that is its standard input, as systemd hands over
-//! with `StandardInput=socket`: then no connection is refused while the service restarts.
+//! with `StandardInput=socket`: then no connection is refused while the service restarts. Told to end
+//! (SIGTERM), it answers whatever it accepted.
 
 use std::{
     env,
@@ -27,13 +28,24 @@ use axum::{
     extract::State,
     http::{HeaderName, header::CONTENT_TYPE},
     routing::get,
+    serve::Listener,
 };
 use holdfast_client::{Client, ClientOptions, Config, ConfigRead, Context, StartPolicy};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::timeout,
 };
+
+/// How long a connection that was accepted is waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 #[derive(serde::Deserialize)]
 struct Shop {
@@ -65,12 +77,34 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/", get(settings_page))
         .route("/status", get(status_page))
         .with_state(config);
+    serve(listener, router).await?;
+    Ok(())
+}
+
+/// Until it is told to end, and what it accepted has been answered.
+///
+/// The graceful shutdown of `axum::serve` closes a connection whose request was not read yet, and so fails
+/// that request. Here nobody tells a connection to end: each carries one request.
+async fn serve(mut listener: TcpListener, router: Router) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move {
-            terminate.recv().await;
-        })
-        .await?;
+    let mut http = Builder::new(TokioExecutor::new()).http1_only();
+    http.http1().keep_alive(false);
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = terminate.recv() => break,
+        };
+        let (http, service) = (http.clone(), TowerToHyperService::new(router.clone()));
+        connections.spawn(async move {
+            // Whoever goes away before the answer has no use for an error.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+    eprintln!("accepts nothing more, and answers what it accepted");
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(LAST_ANSWERS, answered).await;
     Ok(())
 }
 

@@ -7,7 +7,11 @@ use tokio::{
 
 /// A page, with its head.
 pub async fn page(address: &str, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
+    page_on(&mut TcpStream::connect(address).await?, path).await
+}
+
+/// A page, with its head, over a connection that nothing was sent on.
+pub async fn page_on(stream: &mut TcpStream, path: &str) -> anyhow::Result<String> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: node\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut page = String::new();
