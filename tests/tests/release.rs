@@ -1,12 +1,18 @@
 //! Release builds are compiled with the profile, and kvd is linked in the order, that are kept beside cargo's
 //! configuration: what stands between cargo and rustc adds them, and to nothing else.
+//!
+//! With HOLDFAST_RELEASE_TESTS=1 a release is built, to see whether both are about this version.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 
 use std::{
+    collections::HashSet,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use holdfast_tests::harness::binaries::profile_folder;
 
 /// What stands between cargo and rustc.
 fn wrapper() -> PathBuf {
@@ -23,6 +29,8 @@ fn beside() -> String {
 fn passed_on(arguments: &[&str]) -> Vec<String> {
     let echo = ["printf", "%s\\n"];
     let ran = Command::new(wrapper())
+        .env("CARGO_PKG_NAME", "a-crate")
+        .env("CARGO_PKG_VERSION", "1.2.3")
         .args(echo)
         .args(arguments)
         .output()
@@ -55,6 +63,54 @@ fn other_code_and_code_that_counts_is_compiled_as_cargo_says() {
     ] {
         assert_eq!(passed_on(given), given);
     }
+}
+
+#[test]
+fn names_of_optimised_code_depend_on_the_crates_version_and_on_no_feature() {
+    let given = |metadata| {
+        let file = ["-C", "extra-filename=-0f", "a file.rs"];
+        [&["-C", "opt-level=3", "-C", metadata][..], &file].concat()
+    };
+    let passed = passed_on(&given("metadata=0f"));
+    assert_eq!(passed[..7], given("metadata=a-crate-1.2.3"));
+    // Otherwise what counts would count under other names.
+    let counting = |metadata| [given(metadata), vec!["-Cprofile-generate"]].concat();
+    let passed = passed_on(&counting("metadata=0f"));
+    assert_eq!(passed, counting("metadata=a-crate-1.2.3"));
+    let others = ["-C", "opt-level=1", "-C", "metadata=0f"];
+    assert_eq!(passed_on(&others), others);
+}
+
+/// Whoever changes much of what runs, or rustc, is to run `.ci/profile`.
+#[test]
+fn profile_and_order_know_the_functions_of_a_release() {
+    if env::var_os("HOLDFAST_RELEASE_TESTS").is_none() {
+        println!("skipped: HOLDFAST_RELEASE_TESTS=1 builds a release first");
+        return;
+    }
+    let root = wrapper().parent().unwrap().parent().unwrap().to_owned();
+    let target = profile_folder().parent().unwrap().to_owned();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--bin", "kvd"])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(&root)
+        .status();
+    assert!(built.unwrap().success());
+    let names = Command::new("nm").arg(target.join("release/kvd")).output();
+    let names = String::from_utf8(names.unwrap().stdout).unwrap();
+    let names: HashSet<&str> = names
+        .lines()
+        .filter_map(|line| line.split(' ').next_back())
+        .collect();
+    let order = std::fs::read_to_string(root.join(".cargo/kvd.order")).unwrap();
+    let known = order.lines().filter(|name| names.contains(name)).count();
+    let all = order.lines().count();
+    println!("{known} of {all} functions are there");
+    assert!(
+        known * 10 >= all * 9,
+        "only {known} of {all} functions: run .ci/profile"
+    );
 }
 
 #[test]
