@@ -148,8 +148,9 @@
 //! until so many have come (without that, a batch at the leader has 26 and a question stands for 6 gets), 0.99
 //! to 1.01; a second batch while the first is on its way, 1.00; a runtime that looks for messages every 16 or
 //! 200 tasks instead of 61, 1.00; the kernel asking silent clients whether they are there, instead of HTTP/2,
-//! 0.98 to 1.06; the program's text in huge pages, 0.97 to 1.02. A notice of a commit that is held back for up
-//! to a millisecond, to go with the next entries, made one client's median 0.93 to 0.97, and a fan-out's 1.03.
+//! 0.98 to 1.06; the program's text in huge pages, 0.97 to 1.02. On such a build, too, a notice of a commit
+//! that is held back for up to a millisecond, to go with the next entries, made one client's median 0.93 to
+//! 0.97, and a fan-out's 1.03: too little for a timer of its own.
 //!
 //! What was left out, though it is faster here: the kernel's policy for batches (`chrt -b 0 kvd`), under
 //! which a thread that wakes does not push another aside. Puts with 64 clients 1.08, linearizable gets 1.24,
