@@ -1,5 +1,6 @@
 //! Release builds are compiled with the profile, and kvd is linked in the order, that are kept beside cargo's
-//! configuration: what stands between cargo and rustc adds them, and to nothing else.
+//! configuration: what stands between cargo and rustc adds them, and to nothing else. It names functions so
+//! that both go on knowing them.
 //!
 //! With HOLDFAST_RELEASE_TESTS=1 a release is built, to see whether both are about this version.
 
