@@ -3,15 +3,31 @@
 //! A key is 1 to [`limits::KEY_BYTES`] bytes, ordered bytewise. Our own tools use UTF-8 with `/`
 //! between parts; the store does not care.
 
-use std::{fmt, ops::Bound};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Bound,
+};
 
 use bytes::Bytes;
 
 use crate::{limits, v1};
 
 /// A key: non-empty, at most [`limits::KEY_BYTES`] bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Bytes);
+#[derive(Clone)]
+pub struct Key(Repr);
+
+/// Most keys are short. A short one lies where the key itself does: to compare it is no look at
+/// another place in memory, and the keys of a node of an ordered map lie side by side.
+#[derive(Clone)]
+enum Repr {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Bytes),
+}
+
+/// The longest key that is short: as much as a [`Key`] of five words has room for.
+const SHORT: usize = 38;
 
 /// Why bytes are not a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,23 +51,64 @@ impl Key {
         match bytes.len() {
             0 => Err(KeyError::Empty),
             length if length > limits::KEY_BYTES => Err(KeyError::TooLong { bytes: length }),
-            _ => Ok(Self(bytes)),
+            length if length > SHORT => Ok(Self(Repr::Long(bytes))),
+            length => {
+                let mut short = [0; SHORT];
+                short[..length].copy_from_slice(&bytes);
+                Ok(Self(Repr::Short {
+                    length: length as u8,
+                    bytes: short,
+                }))
+            }
         }
     }
 
     /// The key's bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Repr::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Repr::Long(bytes) => bytes,
+        }
     }
 
-    /// The key's bytes, shared.
+    /// The key's bytes, to be passed on: a copy of a short one's, the same of a long one's.
     pub fn to_bytes(&self) -> Bytes {
-        self.0.clone()
+        match &self.0 {
+            Repr::Short { .. } => Bytes::copy_from_slice(self.as_bytes()),
+            Repr::Long(bytes) => bytes.clone(),
+        }
     }
 
     /// The key as text, if it is UTF-8.
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.as_bytes()).ok()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// As its bytes, which it can be borrowed as.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -65,19 +122,19 @@ impl TryFrom<&str> for Key {
 
 impl std::borrow::Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_bytes(f, &self.0)
+        write_bytes(f, self.as_bytes())
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_bytes(f, &self.0)
+        write_bytes(f, self.as_bytes())
     }
 }
 
