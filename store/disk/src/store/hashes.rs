@@ -1,4 +1,5 @@
-//! State hashes at some indexes, so that nodes can compare at equal ones.
+//! State hashes at some indexes, so that nodes can compare at equal ones: where a batch of commands
+//! ended, for nodes at rest, and at milestones, for busy ones, whose batches end at different places.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use holdfast_core::StateHash;
 
 /// How many of the newest are kept.
 const NEWEST: usize = 64;
-/// Every so many-th is kept for longer, so that busy nodes meet somewhere.
+/// Every so many-th is kept, and for longer.
 const MILESTONE: u64 = 256;
 /// How many of those.
 const MILESTONES: usize = 64;
@@ -19,9 +20,13 @@ pub(super) struct Hashes {
 }
 
 impl Hashes {
+    pub(super) fn is_milestone(index: u64) -> bool {
+        index.is_multiple_of(MILESTONE)
+    }
+
     pub(super) fn note(&mut self, index: u64, hash: StateHash) {
         push(&mut self.newest, NEWEST, (index, hash));
-        if index.is_multiple_of(MILESTONE) {
+        if Self::is_milestone(index) {
             push(&mut self.milestones, MILESTONES, (index, hash));
         }
     }
