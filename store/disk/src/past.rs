@@ -102,16 +102,21 @@ impl PastRow {
     /// `revision (8) key length (2) key digest (32) value`, numbers big-endian, the value as
     /// `holdfast.v1.Value`.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64 + self.id.key.as_bytes().len() + self.value.size());
+        self.encode_to(&mut bytes);
+        bytes
+    }
+
+    /// As [`PastRow::encode`], behind what is there already.
+    pub(crate) fn encode_to(&self, bytes: &mut Vec<u8>) {
         let key = self.id.key.as_bytes();
         let value = v1::Value::from(self.value.clone());
-        let mut bytes = Vec::with_capacity(42 + key.len() + value.encoded_len());
         bytes.put_u64(self.id.revision.get());
         // A key is at most 1 KiB long.
         bytes.put_u16(key.len() as u16);
         bytes.put_slice(key);
         bytes.put_slice(self.digest.as_bytes());
-        bytes.put_slice(&value.encode_to_vec());
-        bytes
+        value.encode(bytes).expect("a vector takes any length");
     }
 
     /// Whether an encoded row is that of a version: by its beginning, nothing is decoded.

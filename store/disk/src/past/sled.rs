@@ -27,7 +27,7 @@ use holdfast_core::VersionId;
 use parking_lot::{Mutex, RwLock};
 
 use self::{
-    block::{Block, Fingerprint, decode_list, encode_list},
+    block::{Block, BuildAsItIs, Fingerprint, Row, decode_list, encode_list},
     index::Index,
 };
 use super::{Past, PastFault, PastReader, PastRow};
@@ -78,8 +78,11 @@ impl SledPast {
         Ok(past)
     }
 
-    /// Writes encoded rows as new blocks. They are found there once all of them are written.
-    fn append(&self, rows: impl Iterator<Item = (Fingerprint, Bytes)>) -> Result<(), PastFault> {
+    /// Writes rows as new blocks. They are found there once all of them are written.
+    fn append<'a>(
+        &self,
+        rows: impl Iterator<Item = (Fingerprint, Row<'a>)>,
+    ) -> Result<(), PastFault> {
         let mut batch = sled::Batch::default();
         let mut number = self.shared.index.read().next_block();
         let mut added = Vec::new();
@@ -120,7 +123,7 @@ impl SledPast {
                     .ok_or_else(|| PastFault("a row does not check".to_owned()))?;
                 let print = Fingerprint::of(&id);
                 if self.shared.index.read().place(print) == Some(*number) {
-                    wanted.push((print, row));
+                    wanted.push((print, Row::Packed(row)));
                 }
             }
         }
@@ -238,13 +241,13 @@ fn parts(block: u64) -> std::ops::RangeInclusive<[u8; 11]> {
 impl Past for SledPast {
     fn keep(&mut self, rows: &[Arc<PastRow>]) -> Result<(), PastFault> {
         let mut new = Vec::with_capacity(rows.len());
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_capacity_and_hasher(rows.len(), BuildAsItIs::default());
         for row in rows {
             let print = Fingerprint::of(&row.id);
             let is_kept = self.shared.index.read().place(print).is_some()
                 && self.shared.row(&row.id)?.as_ref() == Some(&**row);
             if !is_kept && seen.insert(print) {
-                new.push((print, Bytes::from(row.encode())));
+                new.push((print, Row::New(row)));
             }
         }
         self.append(new.into_iter())

@@ -3,6 +3,8 @@
 //! A block is its rows, one after the other, each behind its length. A row is found by what it
 //! begins with, so that only the one that is wanted is decoded.
 
+use std::hash::{BuildHasherDefault, Hasher};
+
 use bytes::{Buf as _, BufMut as _, Bytes};
 use holdfast_core::VersionId;
 
@@ -12,11 +14,37 @@ use crate::past::{PastFault, PastRow};
 /// that reading one row does not read much more.
 const BLOCK_BYTES: usize = 8 * 1024;
 
+/// Bytes of the length before each row.
+const LENGTH: usize = 4;
+
 /// What stands for a version in the index: the start of the BLAKE3 of revision and key. Two versions
 /// with the same one would cost one of them its value on this node, once in 10^7 nodes of a million
 /// values each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Fingerprint(u64);
+
+/// A fingerprint is a hash already: maps take it as it is.
+#[derive(Default)]
+pub(super) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, print: u64) {
+        self.0 = print;
+    }
+}
+
+/// For maps and sets of fingerprints.
+pub(super) type BuildAsItIs = BuildHasherDefault<AsItIs>;
 
 impl Fingerprint {
     pub(super) fn of(id: &VersionId) -> Self {
@@ -45,6 +73,14 @@ pub(super) fn decode_list(bytes: &[u8]) -> Option<Vec<Fingerprint>> {
     rest.is_empty().then(|| prints.collect())
 }
 
+/// A row on its way into a block.
+pub(super) enum Row<'a> {
+    /// One that comes to be kept.
+    New(&'a PastRow),
+    /// One out of another block, encoded.
+    Packed(Bytes),
+}
+
 /// Rows on their way into one piece.
 #[derive(Default)]
 pub(super) struct Block {
@@ -54,10 +90,16 @@ pub(super) struct Block {
 
 impl Block {
     /// Adds a row as [`PastRow::encode`] gives it.
-    pub(super) fn push(&mut self, print: Fingerprint, row: &[u8]) {
+    pub(super) fn push(&mut self, print: Fingerprint, row: &Row<'_>) {
+        let start = self.bytes.len() + LENGTH;
+        self.bytes.put_bytes(0, LENGTH);
+        match row {
+            Row::New(row) => row.encode_to(&mut self.bytes),
+            Row::Packed(bytes) => self.bytes.put_slice(bytes),
+        }
         // A value is at most 1 MiB long, so a row fits four bytes of length.
-        self.bytes.put_u32(row.len() as u32);
-        self.bytes.put_slice(row);
+        let length = (self.bytes.len() - start) as u32;
+        self.bytes[start - LENGTH..start].copy_from_slice(&length.to_be_bytes());
         self.list.push(print);
     }
 
@@ -72,7 +114,7 @@ pub(super) fn rows(mut bytes: Bytes) -> impl Iterator<Item = Result<Bytes, PastF
         if bytes.is_empty() {
             return None;
         }
-        let length = (bytes.len() >= 4).then(|| bytes.get_u32() as usize);
+        let length = (bytes.len() >= LENGTH).then(|| bytes.get_u32() as usize);
         match length.filter(|length| *length <= bytes.len()) {
             Some(length) => Some(Ok(bytes.split_to(length))),
             None => {

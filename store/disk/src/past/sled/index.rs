@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::block::Fingerprint;
+use super::block::{BuildAsItIs, Fingerprint};
 
 /// Where the versions are. About 30 bytes of memory a version.
 #[derive(Default)]
 pub(super) struct Index {
-    places: HashMap<Fingerprint, u64>,
+    places: HashMap<Fingerprint, u64, BuildAsItIs>,
     blocks: BTreeMap<u64, Filled>,
 }
 

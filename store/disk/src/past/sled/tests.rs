@@ -96,8 +96,9 @@ fn a_crash_between_packing_and_dropping_leaves_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut past = SledPast::open(dir.path()).unwrap();
     past.keep(&rows(0..10)).unwrap();
-    let again = rows(0..10).into_iter();
-    past.append(again.map(|row| (Fingerprint::of(&row.id), row.encode().into())))
+    let again = rows(0..10);
+    let again = again.iter();
+    past.append(again.map(|row| (Fingerprint::of(&row.id), Row::New(row))))
         .unwrap();
     past.flush().unwrap();
     assert_eq!(blocks(&past), 2);
