@@ -281,15 +281,18 @@ impl Command {
         }
     }
 
-    /// From the bytes of a `holdfast.log.v1.Command`.
+    /// From the bytes of a `holdfast.log.v1.Command`. A value that is most of them stays where it is;
+    /// another one is copied, so that none keeps alive more than twice its own size.
     pub fn decode(bytes: Bytes) -> Result<Self, CommandError> {
-        most(
-            "the request",
-            "request bytes",
-            bytes.len(),
-            limits::REQUEST_BYTES,
-        )?;
-        Self::try_from(log::v1::Command::decode(bytes)?)
+        let whole = bytes.len();
+        most("the request", "request bytes", whole, limits::REQUEST_BYTES)?;
+        let mut command = Self::try_from(log::v1::Command::decode(bytes)?)?;
+        match &mut command.body {
+            Body::Put(put) => put.put.unshare(whole),
+            Body::Transact(transaction) => transaction.unshare(whole),
+            _ => {}
+        }
+        Ok(command)
     }
 
     /// As the bytes of a `holdfast.log.v1.Command`.

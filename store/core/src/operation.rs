@@ -1,5 +1,6 @@
 //! What a transaction is made of: compares, and the operations of its two branches.
 
+use bytes::Bytes;
 use holdfast_proto::{Key, KeyRange, LeaseId, Value};
 
 use crate::keyring::Seal;
@@ -125,7 +126,29 @@ pub struct DeleteOperation {
     pub previous: bool,
 }
 
+impl PutOperation {
+    /// Copies the value out of the `whole` bytes that it was read from, unless it is most of them.
+    pub(crate) fn unshare(&mut self, whole: usize) {
+        if let Some(Value::Bytes(bytes) | Value::Sealed(bytes)) = &mut self.value
+            && bytes.len() * 2 < whole
+        {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
+}
+
 impl Transaction {
+    /// As [`PutOperation::unshare`], for all of its puts.
+    pub(crate) fn unshare(&mut self, whole: usize) {
+        for step in self.then.iter_mut().chain(&mut self.otherwise) {
+            match step {
+                Operation::Put(put) => put.unshare(whole),
+                Operation::Transaction(inner) => inner.unshare(whole),
+                Operation::Range(_) | Operation::Delete(_) => {}
+            }
+        }
+    }
+
     /// How many operations it has, nested ones and those of both branches counted.
     pub fn operations(&self) -> usize {
         self.steps()

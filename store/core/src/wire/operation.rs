@@ -83,12 +83,7 @@ fn parse_range(wire: Option<v1::KeyRange>) -> Result<holdfast_proto::KeyRange, C
 }
 
 fn parse_value(wire: v1::Value) -> Result<Value, CommandError> {
-    let value = match Value::try_from(wire)? {
-        // Shares the buffer of the whole request, which it must not keep alive.
-        Value::Bytes(bytes) => Value::Bytes(bytes::Bytes::copy_from_slice(&bytes)),
-        Value::Sealed(payload) => Value::Sealed(bytes::Bytes::copy_from_slice(&payload)),
-        value => value,
-    };
+    let value = Value::try_from(wire)?;
     most(
         "the value",
         "value bytes",

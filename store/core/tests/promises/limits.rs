@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdfast_core::{Body, Command, CommandError, Operation, Reason, Transaction};
-use holdfast_proto::{limits, log::v1 as wire, v1};
+use holdfast_proto::{Value, limits, log::v1 as wire, v1};
 use prost::Message as _;
 
 use crate::store::{put, put_operation};
@@ -125,6 +125,42 @@ fn what_has_no_value_no_body_or_no_meaning_is_refused() {
     }
     assert!(Command::decode(Bytes::new()).is_err());
     assert!(Command::decode(Bytes::from_static(b"\xff\xff\xff")).is_err());
+}
+
+/// Whether the value of each put lies in the bytes that the command was read from.
+fn stay_where_they_are(puts: Vec<Operation>) -> Vec<bool> {
+    let transaction = Transaction {
+        then: puts,
+        ..Transaction::default()
+    };
+    let bytes = Command::internal("node/n1", Body::Transact(transaction)).encode();
+    let Body::Transact(read) = Command::decode(bytes.clone()).unwrap().body else {
+        panic!("a transaction comes back as one");
+    };
+    let stays = |step| match step {
+        Operation::Put(put) => match put.value.unwrap() {
+            Value::Bytes(value) => bytes.as_ptr_range().contains(&value.as_ptr()),
+            _ => panic!("bytes come back as bytes"),
+        },
+        _ => panic!("a put comes back as one"),
+    };
+    read.then.into_iter().map(stays).collect()
+}
+
+#[test]
+fn a_value_keeps_alive_at_most_twice_its_size() {
+    let put = |size| {
+        let mut put = put_operation("key", "");
+        put.value = Some(Value::Bytes(vec![7; size].into()));
+        Operation::Put(put)
+    };
+    assert_eq!(stay_where_they_are(vec![put(256)]), [true]);
+    assert_eq!(stay_where_they_are(vec![put(16)]), [false]);
+    assert_eq!(
+        stay_where_they_are(vec![put(200), put(200)]),
+        [false, false]
+    );
+    assert_eq!(stay_where_they_are(vec![put(512), put(16)]), [true, false]);
 }
 
 #[test]
