@@ -25,7 +25,7 @@ pub mod revision;
 pub mod time;
 pub mod value;
 
-pub use key::{Key, KeyError, KeyRange};
+pub use key::{Key, KeyBounds, KeyError, KeyRange};
 pub use lease::LeaseId;
 pub use member::{NodeId, NodeName};
 pub use request::{RequestId, SessionId};

@@ -31,7 +31,7 @@ pub(crate) fn seal(
     let keyring = keys.opened(state)?;
     let version = state
         .get(key.as_bytes())
-        .map_or(1, |entry| entry.version + 1);
+        .map_or(1, |entry| entry.meta.version + 1);
     let newest = keyring.newest();
     let sealed = envelope::seal(
         &mut OsRandom,

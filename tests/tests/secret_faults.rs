@@ -206,7 +206,7 @@ fn opens(keyring: &Keyring, state: &State) -> BTreeMap<String, Vec<u8>> {
             let Value::Sealed(payload) = &entry.value else {
                 return None;
             };
-            let context = envelope_context(id.key.as_bytes(), entry.version);
+            let context = envelope_context(id.key.as_bytes(), entry.meta.version);
             let opened = envelope::open(keyring, &context, payload, &wrap.wrap).ok()?;
             Some((id.key.to_string(), opened.expose().to_vec()))
         })

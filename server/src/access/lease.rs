@@ -35,7 +35,10 @@ impl Permit {
     /// Giving up a place before a lock by its key, as etcd's clients do.
     pub(crate) fn leave_lock(&self, state: &State, key: &[u8]) -> Result<(), Denied> {
         let is_place = match state.get(key) {
-            Some(entry) => entry.lease.is_some_and(|lease| is_contender(key, lease)),
+            Some(entry) => entry
+                .meta
+                .lease
+                .is_some_and(|lease| is_contender(key, lease)),
             // Its lease has ended: there is nothing to give up.
             None => true,
         };
@@ -47,7 +50,7 @@ impl Permit {
 
     /// Saying something from a place in an election, by its key, as etcd's clients do.
     pub(crate) fn proclaim(&self, state: &State, key: &[u8]) -> Result<(), Denied> {
-        let lease = state.get(key).and_then(|entry| entry.lease);
+        let lease = state.get(key).and_then(|entry| entry.meta.lease);
         let is_place = lease.is_some_and(|lease| is_contender(key, lease));
         if is_place && self.allows(Capability::Lock, Target::Key(key)) {
             return Ok(());

@@ -111,7 +111,7 @@ fn readable(state: &State, last: u64) -> Vec<v1::ReadableSecret> {
                 revisions: vec![revision],
                 changed_since: state
                     .get(&key)
-                    .is_none_or(|entry| entry.modified.get() > last),
+                    .is_none_or(|entry| entry.meta.revision.get() > last),
                 key,
             }),
         }

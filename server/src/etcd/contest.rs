@@ -129,7 +129,7 @@ impl Contender {
             return Standing::Behind;
         }
         match state.get(&self.key) {
-            Some(own) if own.created.get() == self.created => {}
+            Some(own) if own.meta.created.get() == self.created => {}
             _ => return Standing::Gone,
         }
         match first(state, &self.prefix) {
@@ -233,7 +233,7 @@ async fn if_created(
 pub(super) fn first<'a>(state: &'a State, prefix: &Bytes) -> Option<(&'a Key, &'a Arc<Entry>)> {
     state
         .range(&KeyRange::prefix(prefix.clone()))
-        .min_by_key(|(key, entry)| (entry.created, *key))
+        .min_by_key(|(key, entry)| (entry.meta.created, *key))
 }
 
 /// Below which a lock's contenders are.

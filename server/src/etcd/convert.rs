@@ -11,15 +11,15 @@ use holdfast_proto::{KeyRange, LeaseId, Value, etcd::mvccpb::KeyValue, v1};
 pub(super) fn pair(key: Bytes, entry: &Entry, with_value: bool) -> KeyValue {
     KeyValue {
         key,
-        create_revision: signed(entry.created.get()),
-        mod_revision: signed(entry.modified.get()),
-        version: signed(entry.version),
+        create_revision: signed(entry.meta.created.get()),
+        mod_revision: signed(entry.meta.revision.get()),
+        version: signed(entry.meta.version),
         value: if with_value {
             entry.value.to_canonical()
         } else {
             Bytes::new()
         },
-        lease: lease_number(entry.lease),
+        lease: lease_number(entry.meta.lease),
     }
 }
 

@@ -129,7 +129,7 @@ impl Contender {
     /// `None`: not in line any more. Else whether it is first.
     fn standing(&self, state: &State) -> Option<bool> {
         let own = state.get(self.key.as_bytes())?;
-        if own.created.get() != self.place.created {
+        if own.meta.created.get() != self.place.created {
             return None;
         }
         let (first, _) = lock::holder(state, &self.name)?;

@@ -54,7 +54,7 @@ pub(crate) fn check_room(state: &State, staged: &Staged) -> Result<(), Refusal> 
     }
     let (mut more, mut less, mut puts) = (wraps, 0, false);
     for (key, now) in &staged.writes {
-        if let Some(before) = state.keys.current.get(key) {
+        if let Some(before) = state.keys.current(key.as_bytes()) {
             less += present_bytes(key, before);
             more += replaced_bytes(key, before);
         }
@@ -86,14 +86,14 @@ pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mu
         let before = match &now {
             Some(entry) => state.keys.put(&key, Arc::clone(entry)),
             None => {
-                let Some(current) = state.keys.current.get(&key) else {
+                let Some(current) = state.keys.current(key.as_bytes()) else {
                     continue;
                 };
                 let deletion = deletion(current, stamp);
                 state.keys.delete(&key, deletion)
             }
         };
-        let lease = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.lease);
+        let lease = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.meta.lease);
         state.leases.rebind(&key, lease(&before), lease(&now));
         if before.is_some() {
             retention::trim(state, &key, now.is_some(), work);
@@ -121,8 +121,8 @@ pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mu
 fn deletion(before: &Entry, stamp: &Stamp) -> VersionMeta {
     VersionMeta {
         revision: stamp.revision,
-        created: before.created,
-        version: before.version,
+        created: before.meta.created,
+        version: before.meta.version,
         kind: None,
         digest: Digest::NONE,
         author: Arc::clone(&stamp.author),
@@ -136,18 +136,21 @@ fn deletion(before: &Entry, stamp: &Stamp) -> VersionMeta {
 /// Shrinks the window; hands out the values that leave memory with it.
 fn retire(state: &mut State, work: &mut Work) {
     while let Some(change) = state.recent.pop_excess(&state.limits) {
-        for event in &change.events {
-            let Some(before) = &event.before else {
+        let by = change.revision;
+        // Mostly nobody watches any more, and what was replaced can be moved out.
+        for ChangeEvent { key, before, .. } in Arc::unwrap_or_clone(change).events {
+            let Some(before) = before else {
                 continue;
             };
-            if state.keys.is_known_at(change.revision, &event.key) {
+            if state.keys.is_known_at(by, &key) {
+                let Entry { value, meta } = Arc::unwrap_or_clone(before);
                 work.retired.push(Retired {
                     id: VersionId {
-                        key: event.key.clone(),
-                        revision: before.modified,
+                        key,
+                        revision: meta.revision,
                     },
-                    value: before.value.clone(),
-                    digest: before.digest,
+                    value,
+                    digest: meta.digest,
                 });
             }
         }

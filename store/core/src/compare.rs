@@ -45,11 +45,11 @@ fn holds_for(compare: &Compare, entry: Option<&Entry>) -> bool {
     use std::cmp::Ordering;
     let number = |of: fn(&Entry) -> u64| entry.map_or(0, of);
     let order = match &compare.target {
-        Target::Version(target) => Some(number(|entry| entry.version).cmp(target)),
-        Target::Created(target) => Some(number(|entry| entry.created.get()).cmp(target)),
-        Target::Modified(target) => Some(number(|entry| entry.modified.get()).cmp(target)),
+        Target::Version(target) => Some(number(|entry| entry.meta.version).cmp(target)),
+        Target::Created(target) => Some(number(|entry| entry.meta.created.get()).cmp(target)),
+        Target::Modified(target) => Some(number(|entry| entry.meta.revision.get()).cmp(target)),
         Target::Lease(target) => {
-            Some(number(|entry| entry.lease.map_or(0, LeaseId::get)).cmp(target))
+            Some(number(|entry| entry.meta.lease.map_or(0, LeaseId::get)).cmp(target))
         }
         Target::Value(target) => match entry {
             None => return false,

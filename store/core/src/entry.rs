@@ -16,22 +16,8 @@ use crate::{
 pub struct Entry {
     /// What was stored.
     pub value: Value,
-    /// Of `value`, computed once.
-    pub digest: Digest,
-    /// The revision that created the key.
-    pub created: Revision,
-    /// The revision of this version.
-    pub modified: Revision,
-    /// 1 for the first put after creation.
-    pub version: u64,
-    /// The lease that the key lives under.
-    pub lease: Option<LeaseId>,
-    /// Who put it.
-    pub author: Arc<str>,
-    /// Why, in the author's words. May be empty.
-    pub note: Arc<str>,
-    /// Cluster time of the put.
-    pub at: Timestamp,
+    /// What is known of it. Its history takes this over when it is replaced.
+    pub meta: Arc<VersionMeta>,
 }
 
 /// What is known of a version without its value. Of older ones, this is what stays in memory.
@@ -55,8 +41,9 @@ pub struct VersionMeta {
     pub at: Timestamp,
     /// The lease that the key lived under.
     pub lease: Option<LeaseId>,
-    /// The value's size as limits count it.
-    pub bytes: u64,
+    /// The value's size as limits count it. Four bytes, since all of this fits two lines of a
+    /// processor's cache then.
+    pub bytes: u32,
 }
 
 /// Names one version of one key.
@@ -104,22 +91,6 @@ pub struct Found {
 }
 
 impl Entry {
-    /// What is known of it without its value.
-    pub fn meta(&self) -> VersionMeta {
-        VersionMeta {
-            revision: self.modified,
-            created: self.created,
-            version: self.version,
-            kind: Some(self.value.kind()),
-            digest: self.digest,
-            author: Arc::clone(&self.author),
-            note: Arc::clone(&self.note),
-            at: self.at,
-            lease: self.lease,
-            bytes: self.value.size() as u64,
-        }
-    }
-
     /// As it goes over the wire; without the value if the caller asked for keys only, and of a
     /// secret without its payload.
     pub fn to_wire(&self, key: &Key, with_value: bool) -> v1::Entry {
@@ -133,34 +104,9 @@ impl Entry {
 
     fn wire(&self, key: &Key, value: Option<Value>) -> v1::Entry {
         v1::Entry {
-            key: key.to_bytes(),
             value: value.map(Into::into),
-            created: self.created.get(),
-            modified: self.modified.get(),
-            version: self.version,
-            lease: self.lease.map_or(0, LeaseId::get),
-            author: self.author.to_string(),
-            at_ms: self.at.as_millis(),
-            note: self.note.to_string(),
+            ..self.meta.to_wire(key)
         }
-    }
-
-    /// The hash of the row that this version is, now and when it is an older one.
-    pub(crate) fn row_hash(&self, key: &Key) -> RowHash {
-        row_hash(
-            key,
-            [
-                self.modified.get(),
-                self.created.get(),
-                self.version,
-                kind_number(Some(self.value.kind())),
-                self.at.as_millis(),
-                self.lease.map_or(0, LeaseId::get),
-                self.value.size() as u64,
-            ],
-            &self.digest,
-            (&self.author, &self.note),
-        )
     }
 }
 
@@ -180,10 +126,12 @@ impl Found {
             Value::Sealed(_) => {
                 let value = shown(&entry.value);
                 let digest = Digest::of(&value);
+                let mut meta = VersionMeta::clone(&entry.meta);
+                meta.digest = digest;
+                meta.bytes = counted(&value);
                 Arc::new(Entry {
                     value,
-                    digest,
-                    ..Entry::clone(entry)
+                    meta: Arc::new(meta),
                 })
             }
             _ => Arc::clone(entry),
@@ -216,21 +164,26 @@ impl VersionMeta {
         self.kind.is_none()
     }
 
+    /// The hash of the row that this version is, while it is current and when it is an older one.
     pub(crate) fn row_hash(&self, key: &Key) -> RowHash {
-        row_hash(
-            key,
-            [
-                self.revision.get(),
-                self.created.get(),
-                self.version,
-                kind_number(self.kind),
-                self.at.as_millis(),
-                self.lease.map_or(0, LeaseId::get),
-                self.bytes,
-            ],
-            &self.digest,
-            (&self.author, &self.note),
-        )
+        let numbers = [
+            self.revision.get(),
+            self.created.get(),
+            self.version,
+            kind_number(self.kind),
+            self.at.as_millis(),
+            self.lease.map_or(0, LeaseId::get),
+            u64::from(self.bytes),
+        ];
+        let row = RowBuffer::new(b'v')
+            .bytes(key.as_bytes())
+            .bytes(self.digest.as_bytes());
+        numbers
+            .into_iter()
+            .fold(row, RowBuffer::number)
+            .bytes(self.author.as_bytes())
+            .bytes(self.note.as_bytes())
+            .finish()
     }
 }
 
@@ -241,16 +194,9 @@ impl Found {
     }
 }
 
-fn row_hash(key: &Key, numbers: [u64; 7], digest: &Digest, texts: (&str, &str)) -> RowHash {
-    let mut row = RowBuffer::new(b'v')
-        .bytes(key.as_bytes())
-        .bytes(digest.as_bytes());
-    for number in numbers {
-        row = row.number(number);
-    }
-    row.bytes(texts.0.as_bytes())
-        .bytes(texts.1.as_bytes())
-        .finish()
+/// A value's size as limits count it. No value comes near the limit of the number.
+pub(crate) fn counted(value: &Value) -> u32 {
+    u32::try_from(value.size()).unwrap_or(u32::MAX)
 }
 
 fn kind_number(kind: Option<ValueKind>) -> u64 {

@@ -1,12 +1,12 @@
 //! History: the versions of one key, the changes that watches missed, and differences.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use holdfast_proto::{Key, KeyRange, Revision};
 
 use crate::{
     State,
-    entry::{Entry, Located, VersionId, VersionMeta},
+    entry::{Located, VersionId, VersionMeta},
     range::{AtRevision, ReadError},
 };
 
@@ -43,31 +43,10 @@ pub struct Difference {
     pub after: Option<AtRevision>,
 }
 
-enum Version<'a> {
-    Current(&'a Arc<Entry>),
-    Older(&'a Arc<VersionMeta>),
-}
-
-impl Version<'_> {
-    fn revision(&self) -> u64 {
-        match self {
-            Self::Current(entry) => entry.modified.get(),
-            Self::Older(meta) => meta.revision.get(),
-        }
-    }
-
-    fn meta(&self) -> VersionMeta {
-        match self {
-            Self::Current(entry) => entry.meta(),
-            Self::Older(meta) => VersionMeta::clone(meta),
-        }
-    }
-}
-
 impl State {
     /// What is known of a key's versions, newest first, the current one and deletions included.
     pub fn history(&self, key: &[u8]) -> Vec<VersionMeta> {
-        let current = self.get(key).map(|entry| entry.meta());
+        let current = self.get(key).map(|entry| VersionMeta::clone(&entry.meta));
         let older = self
             .keys
             .versions(key)
@@ -96,20 +75,15 @@ impl State {
         let current = self
             .keys
             .range(range)
-            .map(|(key, entry)| (key, Version::Current(entry)));
-        let older = self
-            .keys
-            .older_range(range)
-            .map(|(key, meta)| (key, Version::Older(meta)));
-        for (key, version) in current.chain(older) {
-            let revision = version.revision();
+            .map(|(key, entry)| (key, &entry.meta));
+        let older = self.keys.older_range(range);
+        for (key, meta) in current.chain(older) {
+            let revision = meta.revision.get();
             if !(from..below).contains(&revision) {
                 continue;
             }
-            found
-                .entry(revision)
-                .or_default()
-                .push((key, version.meta()));
+            let changed = found.entry(revision).or_default();
+            changed.push((key, VersionMeta::clone(meta)));
             count += 1;
             while count > limit && found.len() > 1 {
                 let Some((newest, events)) = found.pop_last() else {

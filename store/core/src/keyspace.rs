@@ -1,7 +1,7 @@
 //! The keyspace: current entries, and what is known of the versions before them.
 //!
-//! Invariants: (1) a version is in `current` or in a history, never in both; a deletion is always in
-//! a history. (2) A key's newest older version is a deletion exactly if the key is not current. (3)
+//! Invariants: (1) a version is current or in a history, never both; a deletion is always in a
+//! history. (2) A key's newest older version is a deletion exactly if the key is not there. (3)
 //! Each older version but such a deletion is in `replaced`, under the revision that replaced it.
 //! (4) A key's versions are forgotten oldest first, so what is kept of it is always its newest part.
 //! (5) No history is blank: an archive has none of those, and what sweeps look at is counted in histories.
@@ -9,7 +9,7 @@
 use std::{cmp::Ordering, ops::Bound, sync::Arc};
 
 use equivalent::{Comparable, Equivalent};
-use holdfast_proto::{Key, KeyRange, Revision, Timestamp};
+use holdfast_proto::{Key, KeyBounds, KeyRange, Revision, Timestamp};
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
@@ -26,8 +26,12 @@ const VERSION_BUDGET: u64 = 64;
 
 #[derive(Clone, Default)]
 pub(crate) struct Keyspace {
-    pub(crate) current: OrdMap<Key, Arc<Entry>>,
-    histories: OrdMap<Key, Arc<History>>,
+    /// The keys that are there.
+    present: OrdMap<Key, Present>,
+    /// What is known of those that are gone.
+    gone: OrdMap<Key, Arc<History>>,
+    /// How many keys have a history, of both kinds.
+    history_count: usize,
     /// At which revision a version of the key was replaced. The first is the first to go.
     replaced: OrdSet<(u64, Key)>,
     /// How many versions all histories keep.
@@ -35,6 +39,13 @@ pub(crate) struct Keyspace {
     pub(crate) present_bytes: u64,
     pub(crate) history_bytes: u64,
     pub(crate) hash: RollingHash,
+}
+
+/// A key that is there. Its history is found with its entry: a put needs both.
+#[derive(Clone)]
+struct Present {
+    entry: Arc<Entry>,
+    history: Option<Arc<History>>,
 }
 
 /// What is known of one key beside its current version.
@@ -137,52 +148,64 @@ impl History {
 impl Keyspace {
     /// Makes `entry` current; gives back what it replaced.
     pub(crate) fn put(&mut self, key: &Key, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        let by = entry.modified.get();
-        self.hash.add(entry.row_hash(key));
+        let by = entry.meta.revision.get();
+        self.hash.add(entry.meta.row_hash(key));
         self.present_bytes += present_bytes(key, &entry);
-        let before = self.current.insert(key.clone(), entry);
-        match &before {
-            Some(before) => self.replace(key, before, by),
-            None => {
-                // Its deletion.
-                if self.history(key).is_some_and(|known| known.count() > 0) {
-                    self.replaced.insert((by, key.clone()));
-                }
-            }
+        if let Some(present) = self.present.get_mut(key) {
+            let before = std::mem::replace(&mut present.entry, entry);
+            self.history_count += usize::from(present.history.is_none());
+            let history = Arc::make_mut(present.history.get_or_insert_default());
+            history.push(Arc::clone(&before.meta));
+            self.present_bytes -= present_bytes(key, &before);
+            self.count_older(key, &before.meta);
+            self.replaced.insert((by, key.clone()));
+            return Some(before);
         }
-        before
+        let history = self.gone.remove(key);
+        if history.as_ref().is_some_and(|known| known.count() > 0) {
+            // Its deletion.
+            self.replaced.insert((by, key.clone()));
+        }
+        self.present.insert(key.clone(), Present { entry, history });
+        None
     }
 
     /// Takes a key away; gives back what was there.
     pub(crate) fn delete(&mut self, key: &Key, deletion: VersionMeta) -> Option<Arc<Entry>> {
-        let before = self.current.remove(key)?;
-        self.replace(key, &before, deletion.revision.get());
+        let Present { entry, history } = self.present.remove(key)?;
+        self.history_count += usize::from(history.is_none());
+        let mut history = history.unwrap_or_default();
+        self.present_bytes -= present_bytes(key, &entry);
+        self.replaced.insert((deletion.revision.get(), key.clone()));
         self.hash.add(deletion.row_hash(key));
-        self.keep(key, deletion);
-        Some(before)
+        let deletion = Arc::new(deletion);
+        for meta in [&entry.meta, &deletion] {
+            self.count_older(key, meta);
+            Arc::make_mut(&mut history).push(Arc::clone(meta));
+        }
+        self.gone.insert(key.clone(), history);
+        Some(entry)
     }
 
-    fn replace(&mut self, key: &Key, before: &Entry, by: u64) {
-        self.present_bytes -= present_bytes(key, before);
-        self.replaced.insert((by, key.clone()));
-        self.keep(key, before.meta());
-    }
-
-    fn keep(&mut self, key: &Key, meta: VersionMeta) {
+    fn count_older(&mut self, key: &Key, meta: &VersionMeta) {
         self.version_count += 1;
-        self.history_bytes += history_bytes(key, &meta);
-        change_history(&mut self.histories, key, |history| {
-            history.push(Arc::new(meta));
-        });
+        self.history_bytes += history_bytes(key, meta);
     }
 
     /// Forgets the key's oldest version, and its deletion with the last one. With `mark`, reads and
     /// watches that would need it are told so from now on.
     pub(crate) fn forget_oldest(&mut self, key: &Key, mark: bool) -> Option<Forgotten> {
-        let history = Arc::make_mut(self.histories.get_mut(key)?);
+        let (history, current) = match self.present.get_mut(key) {
+            Some(present) => {
+                let current = present.entry.meta.revision.get();
+                (present.history.as_mut()?, Some(current))
+            }
+            None => (self.gone.get_mut(key)?, None),
+        };
+        let history = Arc::make_mut(history);
         let replaced_by = match history.versions.get(1) {
             Some((next, _)) => *next,
-            None => self.current.get(key)?.modified.get(),
+            None => current?,
         };
         let oldest = history.pop_oldest()?;
         let revision = oldest.revision;
@@ -191,12 +214,16 @@ impl Keyspace {
             history.set_mark(key, revision.get(), &mut self.hash);
         }
         let mut gone = None;
-        if history.count() == 1 && !self.current.contains_key(key) {
+        if history.count() == 1 && current.is_none() {
             gone = history.pop_oldest();
             history.set_mark(key, 0, &mut self.hash);
         }
         if history.is_blank() {
-            self.histories.remove(key);
+            self.history_count -= 1;
+            match self.present.get_mut(key) {
+                Some(present) => present.history = None,
+                None => drop(self.gone.remove(key)),
+            }
         }
         for meta in std::iter::once(&oldest).chain(&gone) {
             self.version_count -= 1;
@@ -215,29 +242,52 @@ impl Keyspace {
 
     /// Takes a mark from an archive.
     pub(crate) fn restore_mark(&mut self, key: &Key, forgotten: u64) {
-        change_history(&mut self.histories, key, |history| {
-            history.set_mark(key, forgotten, &mut self.hash);
-        });
+        let mut hash = self.hash;
+        self.change_history(key, |history| history.set_mark(key, forgotten, &mut hash));
+        self.hash = hash;
     }
 
     /// Takes a current entry from an archive.
     pub(crate) fn restore_entry(&mut self, key: Key, entry: Entry) -> bool {
-        self.hash.add(entry.row_hash(&key));
+        self.hash.add(entry.meta.row_hash(&key));
         self.present_bytes += present_bytes(&key, &entry);
-        self.current.insert(key, Arc::new(entry)).is_none()
+        let present = Present {
+            entry: Arc::new(entry),
+            history: self.gone.remove(&key),
+        };
+        self.present.insert(key, present).is_none()
     }
 
     /// Takes an older version from an archive. False: it is there already.
     pub(crate) fn restore_version(&mut self, key: &Key, meta: VersionMeta) -> bool {
         let meta = Arc::new(meta);
         let insert = |history: &mut History| history.insert(Arc::clone(&meta));
-        let is_new = change_history(&mut self.histories, key, insert);
+        let is_new = self.change_history(key, insert);
         if is_new {
-            self.version_count += 1;
-            self.history_bytes += history_bytes(key, &meta);
+            self.count_older(key, &meta);
             self.hash.add(meta.row_hash(key));
         }
         is_new
+    }
+
+    /// Changes the history of a key, which may be its first.
+    fn change_history<R>(&mut self, key: &Key, change: impl FnOnce(&mut History) -> R) -> R {
+        let known = match self.present.get_mut(key) {
+            Some(present) => present.history.as_mut(),
+            None => self.gone.get_mut(key),
+        };
+        if let Some(history) = known {
+            return change(Arc::make_mut(history));
+        }
+        let mut history = History::default();
+        let result = change(&mut history);
+        let history = Arc::new(history);
+        self.history_count += 1;
+        match self.present.get_mut(key) {
+            Some(present) => present.history = Some(history),
+            None => drop(self.gone.insert(key.clone(), history)),
+        }
+        result
     }
 
     /// Rebuilds `replaced` once every row is there. False: a key has neither a current entry nor a
@@ -259,9 +309,14 @@ impl Keyspace {
     }
 
     /// All older versions, and at which revision each was replaced. `None`: it is its key's newest.
+    /// Each key's are together and in order.
     fn older_with_followers(&self) -> impl Iterator<Item = (Option<u64>, &Key, &Arc<VersionMeta>)> {
-        self.histories.iter().flat_map(|(key, history)| {
-            let current = self.current.get(key).map(|entry| entry.modified.get());
+        let present = self.present.iter().filter_map(|(key, present)| {
+            let current = present.entry.meta.revision.get();
+            Some((key, present.history.as_ref()?, Some(current)))
+        });
+        let gone = self.gone.iter().map(|(key, history)| (key, history, None));
+        present.chain(gone).flat_map(|(key, history, current)| {
             let revisions = history.versions.iter().map(|(revision, _)| Some(*revision));
             let followers = revisions.skip(1).chain(std::iter::once(current));
             let versions = history.versions().zip(followers);
@@ -295,9 +350,28 @@ impl Keyspace {
         })
     }
 
+    /// The current entry of a key.
+    pub(crate) fn current(&self, key: &[u8]) -> Option<&Arc<Entry>> {
+        self.present.get(key).map(|present| &present.entry)
+    }
+
+    /// The current entry of a key, and the key as it stands here.
+    pub(crate) fn current_with_key(&self, key: &Key) -> Option<(&Key, &Arc<Entry>)> {
+        let known = self.present.get_key_value(key);
+        known.map(|(key, present)| (key, &present.entry))
+    }
+
+    /// How many keys are there.
+    pub(crate) fn count(&self) -> usize {
+        self.present.len()
+    }
+
     /// What is known of a key beside its current version.
-    pub(crate) fn history(&self, key: &Key) -> Option<&History> {
-        self.histories.get(key).map(|history| &**history)
+    pub(crate) fn history(&self, key: &[u8]) -> Option<&History> {
+        match self.present.get(key) {
+            Some(present) => present.history.as_deref(),
+            None => self.gone.get(key).map(|history| &**history),
+        }
     }
 
     /// The histories of a range, by key.
@@ -305,35 +379,47 @@ impl Keyspace {
         &'a self,
         range: &KeyRange,
     ) -> impl Iterator<Item = (&'a Key, &'a History)> + use<'a> {
-        let histories = range
-            .bounds()
-            .map(|bounds| self.histories.range::<_, [u8]>(bounds));
-        let histories = histories.into_iter().flatten();
-        histories.map(|(key, history)| (key, &**history))
+        let histories = range.bounds().map(|bounds| self.histories_within(bounds));
+        histories.into_iter().flatten()
     }
 
     /// All histories after that of a key, by key.
     pub(crate) fn histories_after(&self, key: &[u8]) -> impl Iterator<Item = (&Key, &History)> {
-        let after = (Bound::Excluded(key), Bound::Unbounded);
-        let histories = self.histories.range::<_, [u8]>(after);
-        histories.map(|(key, history)| (key, &**history))
+        self.histories_within((Bound::Excluded(key), Bound::Unbounded))
+    }
+
+    fn histories_within<'a>(
+        &'a self,
+        bounds: KeyBounds<'_>,
+    ) -> impl Iterator<Item = (&'a Key, &'a History)> + use<'a> {
+        let present = self.present.range::<_, [u8]>(bounds);
+        let mut present = present
+            .filter_map(|(key, present)| Some((key, present.history.as_deref()?)))
+            .peekable();
+        let gone = self.gone.range::<_, [u8]>(bounds);
+        let mut gone = gone.map(|(key, history)| (key, &**history)).peekable();
+        std::iter::from_fn(move || match (present.peek(), gone.peek()) {
+            (Some((one, _)), Some((other, _))) if other < one => gone.next(),
+            (None, _) => gone.next(),
+            _ => present.next(),
+        })
     }
 
     /// How many keys have a history.
     pub(crate) fn history_count(&self) -> usize {
-        self.histories.len()
+        self.history_count
     }
 
     /// Exactly this older version.
     pub(crate) fn older(&self, key: &[u8], revision: Revision) -> Option<&Arc<VersionMeta>> {
-        let history = self.histories.get(key)?;
+        let history = self.history(key)?;
         let place = history.find(revision.get()).ok()?;
         history.versions.get(place).map(|(_, meta)| meta)
     }
 
     /// The key's newest older version that is no newer than `revision`.
     pub(crate) fn older_at(&self, key: &[u8], revision: u64) -> Option<&Arc<VersionMeta>> {
-        self.histories.get(key)?.at(revision)
+        self.history(key)?.at(revision)
     }
 
     /// The key's older versions, oldest first.
@@ -341,19 +427,19 @@ impl Keyspace {
         &self,
         key: &[u8],
     ) -> impl DoubleEndedIterator<Item = &Arc<VersionMeta>> {
-        let history = self.histories.get(key).into_iter();
+        let history = self.history(key).into_iter();
         history.flat_map(|history| history.versions())
     }
 
     /// What replaced an older version: its revision and time. `None`: it is a deletion and the key's
     /// newest.
     pub(crate) fn follower(&self, key: &[u8], revision: Revision) -> Option<(u64, Timestamp)> {
-        let history = self.histories.get(key)?;
+        let history = self.history(key)?;
         match history.versions.get(history.count_until(revision.get())) {
             Some((next, meta)) => Some((*next, meta.at)),
             None => {
-                let current = self.current.get(key)?;
-                Some((current.modified.get(), current.at))
+                let current = self.current(key)?;
+                Some((current.meta.revision.get(), current.meta.at))
             }
         }
     }
@@ -363,17 +449,18 @@ impl Keyspace {
         &'a self,
         range: &KeyRange,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> + use<'a> {
-        range
-            .bounds()
-            .map(|bounds| self.current.range::<_, [u8]>(bounds))
+        let bounds = range.bounds();
+        let present = bounds.map(|bounds| self.present.range::<_, [u8]>(bounds));
+        present
             .into_iter()
             .flatten()
+            .map(|(key, present)| (key, &present.entry))
     }
 
     /// The revision of the newest deletion among keys of a range that are gone, as far as is known.
     pub(crate) fn last_deletion(&self, range: &KeyRange) -> u64 {
-        let histories = self.histories(range);
-        let gone = histories.filter(|(key, _)| !self.current.contains_key(*key));
+        let bounds = range.bounds().into_iter();
+        let gone = bounds.flat_map(|bounds| self.gone.range::<_, [u8]>(bounds));
         let deleted = gone.map(|(_, history)| {
             let known = history.newest();
             known.map_or(history.forgotten, |deletion| deletion.revision.get())
@@ -391,24 +478,10 @@ impl Keyspace {
     }
 }
 
-/// Changes the history of a key, which may be its first.
-fn change_history<R>(
-    histories: &mut OrdMap<Key, Arc<History>>,
-    key: &Key,
-    change: impl FnOnce(&mut History) -> R,
-) -> R {
-    if let Some(history) = histories.get_mut(key) {
-        return change(Arc::make_mut(history));
-    }
-    let mut history = History::default();
-    let result = change(&mut history);
-    histories.insert(key.clone(), Arc::new(history));
-    result
-}
-
 /// What an entry counts for in the state's limit, bytes.
 pub(crate) fn present_bytes(key: &Key, entry: &Entry) -> u64 {
-    (key.as_bytes().len() + entry.note.len() + entry.value.size()) as u64 + ENTRY_OVERHEAD
+    (key.as_bytes().len() + entry.meta.note.len() + entry.meta.bytes as usize) as u64
+        + ENTRY_OVERHEAD
 }
 
 /// What an older version counts for in the state's limit, bytes.
@@ -418,12 +491,12 @@ pub(crate) fn history_bytes(key: &Key, meta: &VersionMeta) -> u64 {
 
 /// What it costs to keep a version of `key` that had this entry's note, bytes.
 pub(crate) fn replaced_bytes(key: &Key, entry: &Entry) -> u64 {
-    (key.as_bytes().len() + entry.note.len()) as u64 + VERSION_OVERHEAD
+    (key.as_bytes().len() + entry.meta.note.len()) as u64 + VERSION_OVERHEAD
 }
 
 /// What a version counts for in its key's budget, bytes.
 fn budget_bytes(meta: &VersionMeta) -> u64 {
-    meta.bytes + VERSION_BUDGET
+    u64::from(meta.bytes) + VERSION_BUDGET
 }
 
 fn mark_hash(key: &Key, forgotten: u64) -> RowHash {
@@ -450,21 +523,25 @@ mod tests {
     use holdfast_proto::Value;
 
     use super::*;
-    use crate::hash::Digest;
+    use crate::{entry::counted, hash::Digest};
 
     fn entry(revision: u64) -> Arc<Entry> {
         let value = Value::Integer(1);
         let revision = Revision::new(revision).unwrap();
         Arc::new(Entry {
-            digest: Digest::of(&value),
+            meta: Arc::new(VersionMeta {
+                revision,
+                created: revision,
+                version: 1,
+                kind: Some(value.kind()),
+                digest: Digest::of(&value),
+                author: "somebody".into(),
+                note: "".into(),
+                at: Timestamp::from_millis(0),
+                lease: None,
+                bytes: counted(&value),
+            }),
             value,
-            created: revision,
-            modified: revision,
-            version: 1,
-            lease: None,
-            author: "somebody".into(),
-            note: "".into(),
-            at: Timestamp::from_millis(0),
         })
     }
 

@@ -89,13 +89,13 @@ pub fn holder<'a>(state: &'a State, name: &Key) -> Option<(&'a Key, &'a Arc<Entr
     state
         .range(&range)
         .filter(|(key, entry)| is_contender(&key.as_bytes()[skip..], entry))
-        .min_by_key(|(key, entry)| (entry.created, *key))
+        .min_by_key(|(key, entry)| (entry.meta.created, *key))
 }
 
 /// Whether what follows `NAME/` is the entry's own lease. Keys below `NAME/` may be anything. etcd's
 /// clients write the lease without leading zeros.
 fn is_contender(rest: &[u8], entry: &Entry) -> bool {
-    entry.lease.is_some_and(|lease| {
+    entry.meta.lease.is_some_and(|lease| {
         rest == lease.to_string().as_bytes() || rest == format!("{:x}", lease.get()).as_bytes()
     })
 }

@@ -87,7 +87,10 @@ impl State {
                     version = Some(meta);
                 }
             }
-            match (entry.filter(|entry| entry.modified <= revision), version) {
+            match (
+                entry.filter(|entry| entry.meta.revision <= revision),
+                version,
+            ) {
                 (Some(entry), _) => found.push(here(key, entry)),
                 (None, Some(meta)) if meta.is_deletion() => {}
                 (None, Some(meta)) => found.push(AtRevision {
@@ -97,8 +100,8 @@ impl State {
                 }),
                 // Not there yet at that revision, unless its beginning was forgotten.
                 (None, None) => {
-                    let first = first.or(entry.map(|entry| entry.modified.get()));
-                    let history = self.keys.history(key);
+                    let first = first.or(entry.map(|entry| entry.meta.revision.get()));
+                    let history = self.keys.history(key.as_bytes());
                     if history.is_some_and(|history| history.forgotten > 0) {
                         oldest_needed = oldest_needed.max(first.unwrap_or(0));
                     }
@@ -134,8 +137,8 @@ impl State {
 
     /// Where a version's value is; `None`: it is not known, or a deletion.
     pub fn locate(&self, id: &VersionId) -> Option<Located> {
-        if let Some(entry) = self.keys.current.get(&id.key)
-            && entry.modified == id.revision
+        if let Some(entry) = self.keys.current(id.key.as_bytes())
+            && entry.meta.revision == id.revision
         {
             return Some(Located::Here(Arc::clone(entry)));
         }
@@ -182,7 +185,7 @@ impl State {
 fn here(key: &Key, entry: &Arc<Entry>) -> AtRevision {
     AtRevision {
         key: key.clone(),
-        meta: entry.meta(),
+        meta: VersionMeta::clone(&entry.meta),
         value: Located::Here(Arc::clone(entry)),
     }
 }

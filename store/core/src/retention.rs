@@ -157,7 +157,7 @@ fn touches(range: &KeyRange, prefix: &[u8]) -> bool {
 /// Forgets what the key's retention no longer keeps. `alive`: the key is current.
 pub(crate) fn trim(state: &mut State, key: &Key, alive: bool, work: &mut Work) {
     let retention = state.policies.of(key.as_bytes());
-    while let Some(history) = state.keys.history(key) {
+    while let Some(history) = state.keys.history(key.as_bytes()) {
         let now = state.clock.now;
         if keeps_oldest(&state.keys, key, alive, history, retention, now) {
             return;
@@ -263,7 +263,7 @@ pub(crate) fn sweep(state: &mut State, work: &mut Work) {
         _ => Bytes::new(),
     };
     for key in keys {
-        let alive = state.keys.current.contains_key(&key);
+        let alive = state.keys.current(key.as_bytes()).is_some();
         trim(state, &key, alive, work);
     }
 }

@@ -82,8 +82,7 @@ impl State {
                 })
             }))
             .chain(
-                keys.current
-                    .iter()
+                keys.range(&KeyRange::all())
                     .map(|(key, entry)| Row::Entry(entry.to_row(key))),
             )
             .chain(
@@ -302,11 +301,13 @@ impl State {
             return Err(damaged("entry", "it has no value"));
         }
         let Found { key, entry } = Found::try_from(row)?;
-        if entry.modified.get() > self.revision {
+        if entry.meta.revision.get() > self.revision {
             return Err(damaged("entry", "it is newer than the state"));
         }
         let mut entry = Arc::unwrap_or_clone(entry);
-        entry.author = self.authors.intern(entry.author);
+        let mut meta = Arc::unwrap_or_clone(entry.meta);
+        meta.author = self.authors.intern(meta.author);
+        entry.meta = Arc::new(meta);
         if !self.keys.restore_entry(key, entry) {
             return Err(RowError::Contradiction("a key stands there twice"));
         }
@@ -344,7 +345,10 @@ impl State {
             note: row.note.into(),
             at: Timestamp::from_millis(row.at_ms),
             lease: LeaseId::new(row.lease),
-            bytes: row.bytes,
+            bytes: row
+                .bytes
+                .try_into()
+                .map_err(|_| damaged("version", "its value is too large"))?,
         };
         if !self.keys.restore_version(&key, meta) {
             return Err(RowError::Contradiction("a version stands there twice"));
@@ -365,14 +369,15 @@ impl State {
 
     /// A lease's keys are those that name it.
     fn bind_leases(&mut self) -> Result<(), RowError> {
-        for (key, entry) in &self.keys.current {
+        for (key, entry) in self.keys.range(&KeyRange::all()) {
             if entry
+                .meta
                 .lease
                 .is_some_and(|id| !self.leases.all.contains_key(&id))
             {
                 return Err(RowError::Contradiction("a key's lease is not there"));
             }
-            self.leases.rebind(key, None, entry.lease);
+            self.leases.rebind(key, None, entry.meta.lease);
         }
         Ok(())
     }
@@ -401,7 +406,7 @@ fn version_row(key: &Key, meta: &VersionMeta) -> wire::VersionRow {
         note: meta.note.to_string(),
         at_ms: meta.at.as_millis(),
         lease: meta.lease.map_or(0, LeaseId::get),
-        bytes: meta.bytes,
+        bytes: meta.bytes.into(),
     }
 }
 

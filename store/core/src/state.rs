@@ -139,7 +139,7 @@ impl State {
 
     /// The key's current entry.
     pub fn get(&self, key: &[u8]) -> Option<&Arc<Entry>> {
-        self.keys.current.get(key)
+        self.keys.current(key)
     }
 
     /// Current entries of a range, by key.
@@ -155,7 +155,7 @@ impl State {
         let current = self
             .keys
             .range(range)
-            .map(|(_, entry)| entry.modified.get());
+            .map(|(_, entry)| entry.meta.revision.get());
         let deleted = self.keys.last_deletion(range);
         current.max().unwrap_or(0).max(deleted)
     }
@@ -163,7 +163,7 @@ impl State {
     /// How many keys a range holds. O(1) for all keys, else O(n) in the range.
     pub fn count(&self, range: &KeyRange) -> u64 {
         if *range == KeyRange::all() {
-            return self.keys.current.len() as u64;
+            return self.keys.count() as u64;
         }
         self.keys.range(range).count() as u64
     }
@@ -261,7 +261,7 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
             .field("revision", &self.revision)
-            .field("keys", &self.keys.current.len())
+            .field("keys", &self.keys.count())
             .field("hash", &self.hash())
             .finish_non_exhaustive()
     }

@@ -14,7 +14,7 @@ use crate::{
     command::{Delete, Expected, Put},
     commit::{Staged, Stamp},
     compare::decide,
-    entry::{Entry, Found},
+    entry::{Entry, Found, VersionMeta, counted},
     hash::Digest,
     keyring::Wrap,
     lease,
@@ -37,7 +37,7 @@ pub(crate) fn put(
     stamp: &Stamp,
     command: Put,
 ) -> Result<(PutResult, Staged), Refusal> {
-    let known = state.keys.current.get_key_value(&command.put.key);
+    let known = state.keys.current_with_key(&command.put.key);
     let current = known.map(|(_, entry)| entry);
     check_expected(&command.put.key, current, command.expected)?;
     let (key, entry, wrap, result) = put_entry(state, stamp, command.put, current)?;
@@ -64,7 +64,7 @@ pub(crate) fn delete(state: &State, command: &Delete) -> Result<(DeleteResult, S
             ));
         };
         if let Ok(key) = Key::new(key.clone()) {
-            check_expected(&key, state.keys.current.get(&key), Some(expected))?;
+            check_expected(&key, state.keys.current(key.as_bytes()), Some(expected))?;
         }
     }
     let mut result = DeleteResult::default();
@@ -101,8 +101,9 @@ pub(crate) fn transact(
     let writes = run.writes;
     let count = writes.len();
     // A key that was put and deleted on the way, and not there before, has not changed.
-    let changed =
-        |(key, now): &(Key, Option<_>)| now.is_some() || state.keys.current.contains_key(key);
+    let changed = |(key, now): &(Key, Option<_>)| {
+        now.is_some() || state.keys.current(key.as_bytes()).is_some()
+    };
     let put = |key: &Key| writes.get(key).is_some_and(Option::is_some);
     let wraps = run.wraps.into_iter().filter(|(key, _)| put(key)).collect();
     let writes: SmallVec<_> = writes.into_iter().filter(changed).collect();
@@ -122,7 +123,7 @@ fn check_expected(
     let Some(expected) = expected.map(Expected::number) else {
         return Ok(());
     };
-    let found = current.map_or(0, |entry| entry.modified.get());
+    let found = current.map_or(0, |entry| entry.meta.revision.get());
     if found == expected {
         return Ok(());
     }
@@ -144,7 +145,7 @@ fn put_entry(
     put: PutOperation,
     current: Option<&Arc<Entry>>,
 ) -> Result<(Key, Arc<Entry>, Option<Wrap>, PutResult), Refusal> {
-    let version = current.map_or(0, |entry| entry.version) + 1;
+    let version = current.map_or(0, |entry| entry.meta.version) + 1;
     let wrap = state.check_seal(&put, version)?;
     let key = put.key;
     let missing = || {
@@ -156,7 +157,7 @@ fn put_entry(
     };
     let lease = match put.lease {
         LeaseChoice::Unbound => None,
-        LeaseChoice::Keep => current.ok_or_else(missing)?.lease,
+        LeaseChoice::Keep => current.ok_or_else(missing)?.meta.lease,
         LeaseChoice::Bound(id) => {
             state
                 .leases
@@ -187,19 +188,23 @@ fn put_entry(
                 );
                 return Err(Refusal::new(Reason::Invalid, message).about(&key));
             }
-            (current.value.clone(), current.digest)
+            (current.value.clone(), current.meta.digest)
         }
     };
     let entry = Entry {
+        meta: Arc::new(VersionMeta {
+            revision: stamp.revision,
+            created: current.map_or(stamp.revision, |entry| entry.meta.created),
+            version,
+            kind: Some(value.kind()),
+            digest,
+            author: Arc::clone(&stamp.author),
+            note: Arc::clone(&stamp.note),
+            at: stamp.at,
+            lease,
+            bytes: counted(&value),
+        }),
         value,
-        digest,
-        created: current.map_or(stamp.revision, |entry| entry.created),
-        modified: stamp.revision,
-        version,
-        lease,
-        author: Arc::clone(&stamp.author),
-        note: Arc::clone(&stamp.note),
-        at: stamp.at,
     };
     let previous = current.filter(|_| put.previous);
     let previous = previous.map(|entry| Found::shown(&key, entry));
@@ -349,7 +354,7 @@ impl Run<'_> {
     fn put(&mut self, put: PutOperation) -> Result<PutResult, Refusal> {
         let current = match self.writes.get(&put.key) {
             Some(written) => written.as_ref(),
-            None => self.state.keys.current.get(&put.key),
+            None => self.state.keys.current(put.key.as_bytes()),
         };
         let (key, entry, wrap, result) = put_entry(self.state, self.stamp, put, current)?;
         self.account(result.previous.as_slice(), false)?;

@@ -39,7 +39,7 @@ impl State {
     /// How much of its limits it uses.
     pub fn usage(&self) -> Usage {
         Usage {
-            keys: self.keys.current.len() as u64,
+            keys: self.keys.count() as u64,
             state_bytes: self.state_bytes(),
             history_bytes: self.keys.history_bytes,
             versions: self.keys.version_count,

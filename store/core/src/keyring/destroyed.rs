@@ -13,21 +13,16 @@ impl State {
     pub fn destroyed_secrets(&self) -> Vec<VersionId> {
         let is_open = |key: &[u8], revision: Revision| self.wrap(key, revision).is_some();
         let older = self.keys.older_range(&KeyRange::all());
-        let older = older.filter_map(|(key, meta)| {
+        let current = self.keys.range(&KeyRange::all());
+        let current = current.map(|(key, entry)| (key, &entry.meta));
+        let destroyed = older.chain(current).filter_map(|(key, meta)| {
             let is_sealed = meta.kind == Some(ValueKind::Sealed);
             (is_sealed && !is_open(key.as_bytes(), meta.revision)).then(|| VersionId {
                 key: key.clone(),
                 revision: meta.revision,
             })
         });
-        let current = self.keys.current.iter().filter_map(|(key, entry)| {
-            let is_sealed = entry.value.kind() == ValueKind::Sealed;
-            (is_sealed && !is_open(key.as_bytes(), entry.modified)).then(|| VersionId {
-                key: key.clone(),
-                revision: entry.modified,
-            })
-        });
-        let mut destroyed: Vec<VersionId> = older.chain(current).collect();
+        let mut destroyed: Vec<VersionId> = destroyed.collect();
         destroyed.sort_unstable();
         destroyed
     }

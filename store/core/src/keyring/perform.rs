@@ -91,7 +91,7 @@ fn destroy(
     revision: Option<Revision>,
     work: &mut Work,
 ) -> Result<ReplyBody, Refusal> {
-    let current = state.get(key.as_bytes()).map(|entry| entry.modified);
+    let current = state.get(key.as_bytes()).map(|entry| entry.meta.revision);
     let sealed = current.filter(|&now| state.sealed_version(key.as_bytes(), now).is_some());
     let deleted = state.destroy_wraps(key, revision);
     let goes = revision.is_none() && sealed.is_some();

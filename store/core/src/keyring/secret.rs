@@ -75,13 +75,13 @@ impl State {
 
     /// What the wrap of a version is bound to; `None`: there is no such sealed version.
     pub fn sealed_version(&self, key: &[u8], revision: Revision) -> Option<SealedVersion> {
-        if let Some(entry) = self.keys.current.get(key)
-            && entry.modified == revision
+        if let Some(entry) = self.keys.current(key)
+            && entry.meta.revision == revision
         {
             let sealed = entry.value.kind() == ValueKind::Sealed;
             return sealed.then_some(SealedVersion {
-                version: entry.version,
-                digest: entry.digest,
+                version: entry.meta.version,
+                digest: entry.meta.digest,
             });
         }
         let meta = self.keys.older(key, revision)?;

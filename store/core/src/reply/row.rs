@@ -71,7 +71,7 @@ pub(crate) fn founds_bytes(founds: &[Found], keys_only: bool) -> u64 {
         } else {
             found.entry.value.size()
         };
-        (value + found.key.as_bytes().len() + found.entry.note.len()) as u64 + FOUND_OVERHEAD
+        (value + found.key.as_bytes().len() + found.entry.meta.note.len()) as u64 + FOUND_OVERHEAD
     });
     sizes.sum()
 }
@@ -107,17 +107,17 @@ fn founds_row(row: RowBuffer, founds: &[Found], keys_only: bool) -> RowBuffer {
             let entry = &found.entry;
             let row = row
                 .bytes(found.key.as_bytes())
-                .number(entry.created.get())
-                .number(entry.modified.get())
-                .number(entry.version)
-                .number(entry.lease.map_or(0, holdfast_proto::LeaseId::get))
-                .number(entry.at.as_millis())
-                .bytes(entry.author.as_bytes())
-                .bytes(entry.note.as_bytes());
+                .number(entry.meta.created.get())
+                .number(entry.meta.revision.get())
+                .number(entry.meta.version)
+                .number(entry.meta.lease.map_or(0, holdfast_proto::LeaseId::get))
+                .number(entry.meta.at.as_millis())
+                .bytes(entry.meta.author.as_bytes())
+                .bytes(entry.meta.note.as_bytes());
             if keys_only {
                 row.bytes(&[])
             } else {
-                row.bytes(entry.digest.as_bytes())
+                row.bytes(entry.meta.digest.as_bytes())
             }
         })
 }

@@ -11,7 +11,7 @@ use holdfast_proto::{
 
 use crate::{
     command::{CommandError, parse_key},
-    entry::{Entry, Found},
+    entry::{Entry, Found, VersionMeta, counted},
     hash::Digest,
     member::Role,
     reply::{
@@ -96,15 +96,19 @@ impl TryFrom<v1::Entry> for Found {
         Ok(Self {
             key: parse_key(&wire.key)?,
             entry: Arc::new(Entry {
-                digest: Digest::of(&value),
+                meta: Arc::new(VersionMeta {
+                    revision: revision(wire.modified)?,
+                    created: revision(wire.created)?,
+                    version: wire.version,
+                    kind: Some(value.kind()),
+                    digest: Digest::of(&value),
+                    author: wire.author.into(),
+                    note: wire.note.into(),
+                    at: Timestamp::from_millis(wire.at_ms),
+                    lease: LeaseId::new(wire.lease),
+                    bytes: counted(&value),
+                }),
                 value,
-                created: revision(wire.created)?,
-                modified: revision(wire.modified)?,
-                version: wire.version,
-                lease: LeaseId::new(wire.lease),
-                author: wire.author.into(),
-                note: wire.note.into(),
-                at: Timestamp::from_millis(wire.at_ms),
             }),
         })
     }

@@ -45,7 +45,7 @@ fn a_key_that_comes_back_starts_anew_but_keeps_its_history() {
     store.delete("a");
     store.put("a", "2");
     let entry = store.state.get(b"a").unwrap();
-    assert_eq!((entry.created.get(), entry.version), (3, 1));
+    assert_eq!((entry.meta.created.get(), entry.meta.version), (3, 1));
     assert_eq!(store.revisions("a"), [3, 2, 1]);
 }
 

@@ -124,7 +124,7 @@ fn transact(store: &mut Store, transaction: Transaction) -> bool {
 
 fn token(state: &State) -> Option<(String, u64)> {
     let (key, entry) = lock::holder(state, &key("jobs"))?;
-    Some((key.to_string(), entry.created.get()))
+    Some((key.to_string(), entry.meta.created.get()))
 }
 
 #[test]
@@ -200,8 +200,8 @@ fn a_leader_proclaims_under_its_own_token_only_and_keeps_its_place() {
     assert!(transact(&mut store, proclaim(1)));
     let (_, entry) = lock::holder(&store.state, &name).unwrap();
     assert_eq!(
-        (&entry.value, entry.created.get()),
+        (&entry.value, entry.meta.created.get()),
         (&Value::from("two"), 1)
     );
-    assert_eq!(entry.lease, Some(lease(1)));
+    assert_eq!(entry.meta.lease, Some(lease(1)));
 }

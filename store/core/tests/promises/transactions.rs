@@ -59,7 +59,7 @@ fn what_is_put_and_deleted_again_makes_a_revision_in_which_nothing_changed() {
     assert_eq!((store.state.revision(), outcome.reply.revision()), (1, 1));
     store.done(always(vec![put("b", "1")]));
     assert_eq!(store.state.revision(), 2);
-    assert_eq!(store.state.get(b"b").unwrap().modified.get(), 2);
+    assert_eq!(store.state.get(b"b").unwrap().meta.revision.get(), 2);
 }
 
 #[test]
