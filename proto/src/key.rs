@@ -331,6 +331,30 @@ mod tests {
     }
 
     #[test]
+    fn short_and_long_keys_are_ordered_as_their_bytes() {
+        let lengths = [1, 2, SHORT - 1, SHORT, SHORT + 1, limits::KEY_BYTES];
+        let texts = lengths.into_iter().flat_map(|length| {
+            let fill = |byte| vec![byte; length];
+            [fill(0), fill(b'k'), fill(0xff)]
+        });
+        let texts: Vec<Vec<u8>> = texts.collect();
+        for one in &texts {
+            let key = Key::new(one.clone()).unwrap();
+            assert_eq!((key.as_bytes(), &key.to_bytes()[..]), (&one[..], &one[..]));
+            for other in &texts {
+                let other_key = Key::new(other.clone()).unwrap();
+                assert_eq!(key.cmp(&other_key), one.cmp(other), "{key} {other_key}");
+                assert_eq!(key == other_key, one == other, "{key} {other_key}");
+            }
+        }
+        let keys: std::collections::HashSet<Key> = texts
+            .iter()
+            .map(|text| Key::new(text.clone()).unwrap())
+            .collect();
+        assert!(texts.iter().all(|text| keys.contains(&text[..])));
+    }
+
+    #[test]
     fn a_prefix_ends_before_its_successor() {
         let range = KeyRange::prefix("a/");
         assert!(range.contains(b"a/") && range.contains(b"a/\xff\xff"));
