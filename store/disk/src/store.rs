@@ -161,13 +161,13 @@ impl Store {
     }
 
     /// Applies committed commands, in order, under one lock, and answers each. A command that
-    /// cannot be decoded was refused by every node alike: it changes nothing.
+    /// cannot be decoded was refused by every node alike: it changes nothing. Who waits for
+    /// [`Store::revisions`] is told by [`Store::announce`].
     pub fn apply(&self, batch: impl Iterator<Item = (Context, Bytes)>) -> Vec<Reply> {
         let mut replies = Vec::with_capacity(batch.size_hint().0);
         let mut retired = Vec::new();
         let mut forgotten = Vec::new();
         let mut applied = self.0.state.write();
-        let before = applied.state.revision();
         let mut batch = batch.peekable();
         while let Some((context, bytes)) = batch.next() {
             let reply = match Command::decode(bytes) {
@@ -195,15 +195,17 @@ impl Store {
                 applied.hashes.note(context.index, hash);
             }
         }
-        let revision = applied.state.revision();
         // Kept before the lock goes: whoever is told that a value is in the past finds it there.
         self.0.keeper.keep(retired);
         self.0.keeper.forget(forgotten);
-        drop(applied);
-        if revision != before {
-            self.0.revisions.send_replace(revision);
-        }
         replies
+    }
+
+    /// Wakes who waits for [`Store::revisions`], if what was applied made one.
+    pub fn announce(&self) {
+        let newest = self.read(State::revision);
+        let is_new = |revision: &mut u64| std::mem::replace(revision, newest) != newest;
+        self.0.revisions.send_if_modified(is_new);
     }
 
     /// The state as it is now. Later commands do not touch it.
@@ -216,7 +218,7 @@ impl Store {
         read(&self.0.state.read().state)
     }
 
-    /// The newest revision; changes wake who waits.
+    /// The newest revision that was announced; changes wake who waits.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.0.revisions.subscribe()
     }

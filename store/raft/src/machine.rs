@@ -12,6 +12,7 @@ use holdfast_disk::{ArchiveFile, ArchiveJob, IncomingArchive, Store};
 use holdfast_proto::log::v1 as wire;
 use openraft::storage::RaftStateMachine;
 use prost::Message as _;
+use tokio::sync::watch;
 
 use crate::{
     progress::Progress,
@@ -95,6 +96,16 @@ impl Machine {
         self.progress
             .advance(last, std::mem::take(&mut batch.bytes));
         Ok(())
+    }
+}
+
+/// Tells watchers of new revisions, once whatever else is ready has run: so a leader lets its followers
+/// know of a commit before it makes the events of its own watchers, and theirs are served at the same time.
+pub(crate) async fn announce(store: Store, mut applied: watch::Receiver<Option<LogId>>) {
+    while applied.changed().await.is_ok() {
+        tokio::task::yield_now().await;
+        applied.mark_unchanged();
+        store.announce();
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     gather::Gather,
     leadership,
     log::LogStore,
-    machine::Machine,
+    machine::{self, Machine},
     network::Network,
     options::{PeerNode, ReplicaOptions, Timing},
     peer::{channels::Channels, service::PeerService},
@@ -89,6 +89,7 @@ impl Replica {
         let mut tasks = JoinSet::new();
         let room = Room::new(options.dir.clone(), options.reserve_bytes);
         tasks.spawn(room.clone().keep_looking());
+        tasks.spawn(machine::announce(store.clone(), progress.applied()));
         let leadership = watch::Sender::new(Leadership::default());
         let failure = watch::Sender::new(None);
         tasks.spawn(leadership::follow(
