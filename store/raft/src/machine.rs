@@ -102,6 +102,8 @@ impl Machine {
 /// Tells watchers of new revisions, once whatever else is ready has run: so a leader lets its followers
 /// know of a commit before it makes the events of its own watchers, and theirs are served at the same time.
 pub(crate) async fn announce(store: Store, mut applied: watch::Receiver<Option<LogId>>) {
+    // What was committed before a start is applied before this begins to listen.
+    store.announce();
     while applied.changed().await.is_ok() {
         tokio::task::yield_now().await;
         applied.mark_unchanged();
@@ -231,4 +233,41 @@ fn copy(store: &Store, file: &ArchiveFile) -> Result<IncomingArchive, io::Error>
 fn decode_meta(header: Bytes) -> Result<SnapshotMeta, io::Error> {
     let meta = wire::SnapshotMeta::decode(header).map_err(io::Error::other)?;
     Ok(meta_of_wire(meta)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use holdfast_core::{Body, Command, Put, PutOperation};
+    use holdfast_disk::StoreOptions;
+    use holdfast_proto::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_applied_before_and_what_is_applied_later_is_announced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let put = |index| {
+            let put = Put {
+                put: PutOperation::new("key".try_into().unwrap(), "value".into()),
+                expected: None,
+            };
+            let at = Timestamp::from_millis(index);
+            let command = Command::internal("node/n1", Body::Put(put)).encode();
+            store.apply([(Context { index, term: 1, at }, command)].into_iter());
+        };
+        let mut revisions = store.revisions();
+        let (progress, applied) = watch::channel(None);
+        put(1);
+        tokio::spawn(announce(store.clone(), applied));
+        for newest in [1, 2] {
+            let announced = revisions.wait_for(|revision| *revision == newest);
+            let announced = tokio::time::timeout(Duration::from_secs(10), announced).await;
+            assert!(announced.is_ok_and(|told| told.is_ok()), "{newest}");
+            put(newest + 1);
+            progress.send_replace(None);
+        }
+    }
 }
