@@ -49,12 +49,22 @@ impl Key {
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, KeyError> {
         let bytes = bytes.into();
         match bytes.len() {
+            length if (SHORT + 1..=limits::KEY_BYTES).contains(&length) => {
+                Ok(Self(Repr::Long(bytes)))
+            }
+            _ => Self::copied(&bytes),
+        }
+    }
+
+    /// Parses a key that is a part of something, which it does not keep alive.
+    pub fn copied(bytes: &[u8]) -> Result<Self, KeyError> {
+        match bytes.len() {
             0 => Err(KeyError::Empty),
             length if length > limits::KEY_BYTES => Err(KeyError::TooLong { bytes: length }),
-            length if length > SHORT => Ok(Self(Repr::Long(bytes))),
+            length if length > SHORT => Ok(Self(Repr::Long(Bytes::copy_from_slice(bytes)))),
             length => {
                 let mut short = [0; SHORT];
-                short[..length].copy_from_slice(&bytes);
+                short[..length].copy_from_slice(bytes);
                 Ok(Self(Repr::Short {
                     length: length as u8,
                     bytes: short,
@@ -116,7 +126,7 @@ impl TryFrom<&str> for Key {
     type Error = KeyError;
 
     fn try_from(text: &str) -> Result<Self, KeyError> {
-        Self::new(Bytes::copy_from_slice(text.as_bytes()))
+        Self::copied(text.as_bytes())
     }
 }
 

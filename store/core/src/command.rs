@@ -359,7 +359,5 @@ pub(crate) fn most(
 
 /// Parses a key out of a message that may share a larger buffer; copies, so as not to pin it.
 pub(crate) fn parse_key(bytes: &Bytes) -> Result<Key, KeyError> {
-    Key::new(Bytes::copy_from_slice(
-        &bytes[..bytes.len().min(limits::KEY_BYTES + 1)],
-    ))
+    Key::copied(bytes)
 }

@@ -6,23 +6,24 @@
 //! (4) A key's versions are forgotten oldest first, so what is kept of it is always its newest part.
 //! (5) No history is blank: an archive has none of those, and what sweeps look at is counted in histories.
 
+mod history;
+
 use std::{cmp::Ordering, ops::Bound, sync::Arc};
 
 use equivalent::{Comparable, Equivalent};
 use holdfast_proto::{Key, KeyBounds, KeyRange, Revision, Timestamp};
-use imbl::{OrdMap, OrdSet, Vector};
+use imbl::{OrdMap, OrdSet};
 
+pub(crate) use self::history::History;
 use crate::{
     entry::{Entry, VersionId, VersionMeta},
-    hash::{RollingHash, RowBuffer, RowHash},
+    hash::RollingHash,
 };
 
 /// What an entry costs in memory beside key, value and note, bytes.
 const ENTRY_OVERHEAD: u64 = 256;
 /// What an older version costs in memory beside key and note, bytes.
 const VERSION_OVERHEAD: u64 = 320;
-/// What a version counts for in its key's budget beside its value, bytes.
-const VERSION_BUDGET: u64 = 64;
 
 #[derive(Clone, Default)]
 pub(crate) struct Keyspace {
@@ -48,17 +49,6 @@ struct Present {
     history: Option<Arc<History>>,
 }
 
-/// What is known of one key beside its current version.
-#[derive(Clone, Default)]
-pub(crate) struct History {
-    /// With their revisions, so that they are found without a look at each. Oldest first.
-    versions: Vector<(u64, Arc<VersionMeta>)>,
-    /// What they count for in the key's budget.
-    pub(crate) bytes: u64,
-    /// Every version up to this revision is forgotten; 0: none is.
-    pub(crate) forgotten: u64,
-}
-
 /// A version that is no longer known.
 pub(crate) struct Forgotten {
     pub(crate) id: VersionId,
@@ -72,77 +62,6 @@ pub(crate) struct Forgotten {
 struct Replacement<'a> {
     by: u64,
     key: &'a [u8],
-}
-
-impl History {
-    /// How many older versions are kept, a deletion counted.
-    pub(crate) fn count(&self) -> u64 {
-        self.versions.len() as u64
-    }
-
-    /// The newest of them.
-    pub(crate) fn newest(&self) -> Option<&Arc<VersionMeta>> {
-        self.versions.back().map(|(_, meta)| meta)
-    }
-
-    /// Oldest first.
-    pub(crate) fn versions(&self) -> impl DoubleEndedIterator<Item = &Arc<VersionMeta>> {
-        self.versions.iter().map(|(_, meta)| meta)
-    }
-
-    /// The newest that is no newer than `revision`.
-    fn at(&self, revision: u64) -> Option<&Arc<VersionMeta>> {
-        let last = self.count_until(revision).checked_sub(1)?;
-        self.versions.get(last).map(|(_, meta)| meta)
-    }
-
-    /// How many are no newer than `revision`.
-    fn count_until(&self, revision: u64) -> usize {
-        match self.find(revision) {
-            Ok(index) => index + 1,
-            Err(index) => index,
-        }
-    }
-
-    fn find(&self, revision: u64) -> Result<usize, usize> {
-        self.versions.binary_search_by_key(&revision, |(at, _)| *at)
-    }
-
-    fn push(&mut self, meta: Arc<VersionMeta>) {
-        self.bytes += budget_bytes(&meta);
-        self.versions.push_back((meta.revision.get(), meta));
-    }
-
-    /// At its place. False: it is there already.
-    fn insert(&mut self, meta: Arc<VersionMeta>) -> bool {
-        let Err(place) = self.find(meta.revision.get()) else {
-            return false;
-        };
-        self.bytes += budget_bytes(&meta);
-        self.versions.insert(place, (meta.revision.get(), meta));
-        true
-    }
-
-    fn pop_oldest(&mut self) -> Option<Arc<VersionMeta>> {
-        let (_, oldest) = self.versions.pop_front()?;
-        self.bytes -= budget_bytes(&oldest);
-        Some(oldest)
-    }
-
-    fn set_mark(&mut self, key: &Key, forgotten: u64, hash: &mut RollingHash) {
-        if self.forgotten != 0 {
-            hash.remove(mark_hash(key, self.forgotten));
-        }
-        if forgotten != 0 {
-            hash.add(mark_hash(key, forgotten));
-        }
-        self.forgotten = forgotten;
-    }
-
-    /// It says nothing.
-    fn is_blank(&self) -> bool {
-        self.versions.is_empty() && self.forgotten == 0
-    }
 }
 
 impl Keyspace {
@@ -492,18 +411,6 @@ pub(crate) fn history_bytes(key: &Key, meta: &VersionMeta) -> u64 {
 /// What it costs to keep a version of `key` that had this entry's note, bytes.
 pub(crate) fn replaced_bytes(key: &Key, entry: &Entry) -> u64 {
     (key.as_bytes().len() + entry.meta.note.len()) as u64 + VERSION_OVERHEAD
-}
-
-/// What a version counts for in its key's budget, bytes.
-fn budget_bytes(meta: &VersionMeta) -> u64 {
-    u64::from(meta.bytes) + VERSION_BUDGET
-}
-
-fn mark_hash(key: &Key, forgotten: u64) -> RowHash {
-    RowBuffer::new(b'f')
-        .bytes(key.as_bytes())
-        .number(forgotten)
-        .finish()
 }
 
 impl Equivalent<(u64, Key)> for Replacement<'_> {

@@ -41,7 +41,7 @@ pub(crate) fn put(
     let current = known.map(|(_, entry)| entry);
     check_expected(&command.put.key, current, command.expected)?;
     let (key, entry, wrap, result) = put_entry(state, stamp, command.put, current)?;
-    // All versions of a key share its bytes: less memory, and fewer places to look at.
+    // All versions of a long key share its bytes: less memory, and fewer places to look at.
     let key = known.map_or(key, |(known, _)| known.clone());
     let wraps = wrap.map(|wrap| (key.clone(), wrap)).into_iter().collect();
     let writes = smallvec![(key, Some(entry))];

@@ -22,6 +22,7 @@ use crate::{
     testing::eventually,
 };
 
+mod hashes;
 mod healing;
 
 /// A store whose commands are numbered from 1, as a log would.
@@ -187,22 +188,6 @@ fn an_archive_and_the_log_behind_it_give_the_same_state() {
     assert_eq!(subject.store.applied(), 25);
     assert_eq!(subject.store.hash_at(25), Some(hash));
     check_past(&subject.store, 25);
-}
-
-#[test]
-fn nodes_with_other_batches_have_the_milestones_and_the_end_in_common() {
-    let put = |number| put("key", format!("value {number}"));
-    let hashes = [1, 7, 300].map(|batch| {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        for from in (1..=300).step_by(batch) {
-            let upto = 300.min(from + batch as u64 - 1);
-            apply(&store, from, (from..=upto).map(put));
-        }
-        [256, 300].map(|index| store.hash_at(index))
-    });
-    assert!(hashes[0].iter().all(Option::is_some));
-    assert_eq!(hashes, [hashes[0]; 3]);
 }
 
 #[test]
