@@ -76,3 +76,4 @@ mod signals;
 mod systemd;
 mod watch;
 mod witness;
+mod yielding;

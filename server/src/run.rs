@@ -11,6 +11,7 @@ use crate::{
     signals::StopSignals,
     systemd,
     telemetry::{self, LogFormat, LogLevel, TelemetryError},
+    yielding,
 };
 
 /// How to run a node.
@@ -85,6 +86,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         .worker_threads(threads.unwrap_or_else(half_the_cores))
         .enable_all()
         .thread_name("kvd")
+        // Whoever else is ready may bring something to do.
+        .on_thread_park(yielding::let_others_run)
         .build()?
         .block_on(serve(dir))
 }
