@@ -37,7 +37,7 @@ mod testing;
 
 pub use archive::{ArchiveError, ArchiveFile, IncomingArchive};
 pub use error::OpenError;
-pub use log::{Done, Log, LogError, LogOptions, LogPosition, LogRow, LogState};
+pub use log::{Done, Later, Log, LogError, LogOptions, LogPosition, LogRow, LogState};
 pub use past::{PastError, PastStatus};
 pub use restore::{Contents, Restored, check, restore};
 pub use store::{ArchiveJob, Recovered, Replay, ReplayedCommands, Store, StoreOptions};

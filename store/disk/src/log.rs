@@ -113,6 +113,16 @@ pub struct Log {
     _closer: Arc<Closer>,
 }
 
+/// A flush that begins when this is dropped, at the latest.
+#[must_use = "dropped, it begins at once"]
+pub struct Later(Arc<Shared>);
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 impl Log {
     /// Opens or creates the log in `DIR/log`. What a power cut left of the last flush, of which
     /// nobody was told that it was done, is cut off; anything else that does not check is refused.
@@ -171,16 +181,23 @@ impl Log {
 
     /// Appends entries, readable when this returns.
     pub fn append(&self, rows: Vec<LogRow>, done: Done) {
+        drop(self.append_later(rows, done));
+    }
+
+    /// As [`Log::append`], but the flush waits until what is returned is dropped, or something else
+    /// needs one.
+    pub fn append_later(&self, rows: Vec<LogRow>, done: Done) -> Later {
         let bytes: usize = rows.iter().map(|row| row.payload.len() + ROW_BYTES).sum();
-        if let Err(full) = self.shared.reserve.take(bytes as u64) {
-            return done(Err(full));
+        match self.shared.reserve.take(bytes as u64) {
+            Ok(()) => self.write_later(done, |log| {
+                let rows = rows
+                    .into_iter()
+                    .map(|row| (row.position, Payload(row.payload)));
+                log.append(rows)
+            }),
+            Err(full) => done(Err(full)),
         }
-        self.write(done, |log| {
-            let rows = rows
-                .into_iter()
-                .map(|row| (row.position, Payload(row.payload)));
-            log.append(rows)
-        });
+        Later(Arc::clone(&self.shared))
     }
 
     /// Drops every entry behind `last`; `None`: all of them. Synced before it returns.
@@ -268,6 +285,16 @@ impl Log {
     }
 
     fn write(&self, done: Done, change: impl FnOnce(&mut RaftLog<Rows>) -> io::Result<Segment>) {
+        self.write_later(done, change);
+        self.shared.flush();
+    }
+
+    /// Changes the log, and puts `done` in line for the next flush.
+    fn write_later(
+        &self,
+        done: Done,
+        change: impl FnOnce(&mut RaftLog<Rows>) -> io::Result<Segment>,
+    ) {
         if let Some(error) = self.shared.failed() {
             return done(Err(error));
         }
@@ -285,14 +312,14 @@ impl Log {
         if crate::faults::acknowledges_before_sync() {
             drop(writer);
             done(Ok(()));
-            self.shared.wait(Box::new(drop));
             let shared = Arc::clone(&self.shared);
-            return crate::faults::later(move || shared.flush());
+            return crate::faults::later(move || {
+                shared.wait(Box::new(drop));
+                shared.flush();
+            });
         }
         // In line before the lock goes, so that callbacks come in the order of the writes.
         self.shared.wait(done);
-        drop(writer);
-        self.shared.flush();
     }
 
     fn write_and_wait(

@@ -168,9 +168,10 @@ impl Shared {
         self.flush();
     }
 
-    /// Waits for what is in flight, says how far the disk is, and lets the files go. Nobody appends
-    /// any more.
-    fn close(&self) {
+    /// Flushes what waits and waits for it, says how far the disk is, and lets the files go. Nobody
+    /// appends any more.
+    fn close(self: &Arc<Self>) {
+        self.flush();
         let mut queue = self.queue.lock();
         while queue.in_flight {
             self.idle.wait(&mut queue);

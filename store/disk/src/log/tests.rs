@@ -3,6 +3,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::mpsc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -359,4 +360,42 @@ fn a_disk_without_room_refuses_appends_and_takes_votes() {
     assert_eq!(log.failed(), None);
     drop(log);
     append(&open(dir.path()), vec![row(1, 0)]).unwrap();
+}
+
+#[test]
+fn a_later_flush_begins_when_it_is_let_go_or_another_does_or_the_log_is_closed() {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let file = files(dir.path()).remove(0);
+    let (told, outcomes) = mpsc::channel();
+    let later = |index| {
+        let told = told.clone();
+        let done = move |outcome: Result<(), LogError>| {
+            outcome.unwrap();
+            told.send(index).unwrap();
+        };
+        log.append_later(vec![row(1, index)], Box::new(done))
+    };
+
+    let before = std::fs::read(&file).unwrap();
+    let first = later(0);
+    assert_eq!(log.read(0..1, usize::MAX).unwrap(), [row(1, 0)]);
+    assert_eq!(std::fs::read(&file).unwrap(), before, "nothing is written");
+    assert!(outcomes.try_recv().is_err());
+    drop(first);
+    assert_eq!(outcomes.recv_timeout(LIMIT), Ok(0));
+    assert_ne!(std::fs::read(&file).unwrap(), before);
+
+    let second = later(1);
+    append(&log, vec![row(1, 2)]).unwrap();
+    assert_eq!(outcomes.try_recv(), Ok(1), "before the one that began it");
+    drop(second);
+
+    let third = later(3);
+    drop(log);
+    assert_eq!(outcomes.recv_timeout(LIMIT), Ok(3));
+    drop(third);
+    let rows = open(dir.path()).read(0..4, usize::MAX).unwrap();
+    assert_eq!(rows.len(), 4);
 }
