@@ -39,11 +39,11 @@ struct Turns {
 }
 
 /// Longer than others of the same cluster or its clients run at a stretch, but for one time in fifty.
-/// Programs that compute do so every second time or more.
+/// Where programs compute on all processors, every third turn is longer, or every second.
 const LONG: Duration = Duration::from_millis(2);
 /// So many short turns outweigh a long one.
 const LONG_COUNTS: u32 = 8;
-/// Sixteen long turns in a row.
+/// Sixteen long turns in a row: too many to come by chance among short ones.
 const STRIKES: u32 = 128;
 /// The first pause, and the longest: each is twice the one before, until turns are short again. After each,
 /// one long turn begins the next.

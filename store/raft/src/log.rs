@@ -236,7 +236,8 @@ impl RaftLogStorage<Types> for LogStore {
             drop(flush);
         } else {
             // A flush wakes the log's thread, which on a busy machine pushes this one aside. First
-            // whatever else is ready has its turn: a leader's entries go to its followers.
+            // whatever else is ready has its turn: a leader's entries go to its followers. With a lone
+            // entry the machine is not that busy.
             tokio::spawn(async move {
                 tokio::task::yield_now().await;
                 drop(flush);
