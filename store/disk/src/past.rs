@@ -10,6 +10,7 @@ pub(crate) mod memory;
 pub(crate) mod sled;
 #[cfg(test)]
 mod suite;
+pub(crate) mod walk;
 
 use std::sync::Arc;
 
@@ -88,6 +89,11 @@ pub(crate) trait Past: Send {
 pub(crate) trait PastReader: Send + Sync {
     /// The row of a version, if it is kept. Damage is a fault.
     fn row(&self, id: &VersionId) -> Result<Option<PastRow>, PastFault>;
+    /// Rows that were kept right after that of a version, which was just read: as many as cost no look at
+    /// the disk. Encoded and unchecked, but each is what [`row`](Self::row) would find now.
+    fn after(&self, _: &VersionId) -> Vec<Bytes> {
+        Vec::new()
+    }
 }
 
 /// A value of an older version.

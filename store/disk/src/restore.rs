@@ -81,7 +81,7 @@ pub fn restore<E: From<ArchiveError>>(
     }
     let mut past_rows = 0;
     while let Some(row) = archive.next_past()? {
-        writer.past(&row).map_err(failed)?;
+        writer.past(&row.encode()).map_err(failed)?;
         past_rows += 1;
     }
     writer.finish().map_err(failed)?;

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::format::{BLOCK_BYTES, Block, MAGIC, VERSION, checksum};
-use crate::past::PastRow;
 
 /// Writes one archive into `to`. Nothing is an archive before [`ArchiveWriter::finish`].
 pub(crate) struct ArchiveWriter<W: Write> {
@@ -41,9 +40,10 @@ impl<W: Write> ArchiveWriter<W> {
         self.add(Block::Rows, &row.encode_to_vec())
     }
 
-    pub(crate) fn past(&mut self, row: &PastRow) -> io::Result<()> {
+    /// A row of the past, as `PastRow::encode` gives it.
+    pub(crate) fn past(&mut self, row: &[u8]) -> io::Result<()> {
         self.past += 1;
-        self.add(Block::Past, &row.encode())
+        self.add(Block::Past, row)
     }
 
     /// Writes the end mark and hands the target back, flushed but not synced.

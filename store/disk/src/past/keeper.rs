@@ -21,11 +21,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use holdfast_core::{Digest, Retired, VersionId};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use self::work::Work;
-use super::{Past, PastError, PastFault, PastReader, PastRow, PastStatus};
+use super::{Past, PastError, PastFault, PastReader, PastRow, PastStatus, walk::Walk};
 
 /// Most bytes on their way to the engine.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
@@ -227,6 +228,21 @@ impl Keeper {
                 Err(PastError::Damaged)
             }
         }
+    }
+
+    /// As [`Keeper::row`], encoded, for whoever reads many in about the order in which they were kept.
+    pub(crate) fn next_row(
+        &self,
+        walk: &mut Walk,
+        id: &VersionId,
+        digest: Digest,
+    ) -> Result<Bytes, PastError> {
+        if let Some(encoded) = walk.take(id, digest) {
+            return Ok(encoded);
+        }
+        let row = self.row(id, digest)?;
+        walk.look_ahead(&**self.shared.reader.read(), id);
+        Ok(row.encode().into())
     }
 
     fn fail(&self, fault: &PastFault) {

@@ -272,11 +272,17 @@ impl Past for SledPast {
 }
 
 impl Shared {
+    /// The bytes of a block that was read lately.
+    fn at_hand(&self, number: u64) -> Option<Bytes> {
+        let at_hand = self.at_hand.lock();
+        let found = at_hand.iter().find(|(at, _)| *at == number);
+        found.map(|(_, bytes)| bytes.clone())
+    }
+
     /// The bytes of a block.
     fn block(&self, number: u64) -> Result<Bytes, PastFault> {
-        let is_it = |(at, _): &&(u64, Bytes)| *at == number;
-        if let Some((_, bytes)) = self.at_hand.lock().iter().find(is_it) {
-            return Ok(bytes.clone());
+        if let Some(bytes) = self.at_hand(number) {
+            return Ok(bytes);
         }
         let mut bytes = Vec::new();
         guarded(|| {
@@ -307,5 +313,21 @@ impl PastReader for Shared {
             return Err(PastFault("a block that is listed is not there".to_owned()));
         }
         block::find(block, id)
+    }
+
+    fn after(&self, id: &VersionId) -> Vec<Bytes> {
+        let index = self.index.read();
+        let number = index.place(Fingerprint::of(id));
+        let Some((number, block)) = number.and_then(|number| Some((number, self.at_hand(number)?)))
+        else {
+            return Vec::new();
+        };
+        let mut rows: Vec<_> = block::rows(block).map_while(Result::ok).collect();
+        // Of a block that lost rows some may be in another one by now, with another value.
+        if index.live(number) != rows.len() {
+            return Vec::new();
+        }
+        let place = rows.iter().position(|row| PastRow::is_of(row, id));
+        rows.split_off(place.map_or(rows.len(), |place| place + 1))
     }
 }

@@ -11,7 +11,7 @@ use holdfast_core::{OlderValue, Retired, State};
 use super::Store;
 use crate::{
     archive::{ArchiveError, ArchiveFile, ArchiveWriter},
-    past::{PastError, PastRow, PastStatus, keeper::Pin},
+    past::{PastError, PastRow, PastStatus, keeper::Pin, walk::Walk},
 };
 
 /// An archive to be written: a clone of the state, and a promise that its past stays.
@@ -91,10 +91,12 @@ impl ArchiveJob {
     fn write_into(&self, to: &mut dyn Write) -> Result<(), WriteError> {
         let head = archive_head(self.index, &self.meta);
         let mut writer = ArchiveWriter::begin(to, &head)?;
-        for (count, row) in self.state.rows().enumerate() {
+        // Row by row from within: from outside each would be handed on by all the kinds before its own.
+        self.state.rows().enumerate().try_for_each(|(count, row)| {
             give_way(count);
-            writer.row(&row)?;
-        }
+            writer.row(&row)
+        })?;
+        let mut walk = Walk::default();
         for (count, older) in self.state.older_values().enumerate() {
             give_way(count);
             let OlderValue { id, digest, entry } = older;
@@ -104,10 +106,10 @@ impl ArchiveJob {
                     // archive: so it goes into both.
                     let value = entry.value.clone();
                     let retired = Retired { id, value, digest };
-                    writer.past(&PastRow::from(retired.clone()))?;
+                    writer.past(&PastRow::from(retired.clone()).encode())?;
                     self.store.0.keeper.keep(vec![retired]);
                 }
-                None => match self.store.0.keeper.row(&id, digest) {
+                None => match self.store.0.keeper.next_row(&mut walk, &id, digest) {
                     Ok(row) => writer.past(&row)?,
                     // Lost already, and lost it stays; whoever asks for it is told.
                     Err(PastError::Missing) => {}

@@ -10,7 +10,7 @@ use std::{
 use holdfast_core::VersionId;
 
 use super::{Anew, BATCH_ROWS, Beginning, GATHERED_FOR, Heal, Job, Refill, Shared};
-use crate::past::{Past, PastFault, PastStatus, memory::MemoryPast};
+use crate::past::{Past, PastFault, PastStatus, memory::MemoryPast, walk::Walk};
 
 /// After a failure that comes soon after another, a fresh engine is tried so much later …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -305,13 +305,17 @@ impl Work {
         last: &mut Option<Job>,
     ) -> Result<u64, PastFault> {
         let reader = self.engine.reader();
+        let mut walk = Walk::default();
         let mut missing = 0;
         for (done, row) in rows.enumerate() {
             let row = row.map_err(PastFault)?;
-            let kept = reader.row(&row.id)?;
-            if kept.is_none_or(|kept| kept.digest != row.digest) {
-                missing += 1;
-                self.engine.keep(&[Arc::new(row)])?;
+            if walk.take(&row.id, row.digest).is_none() {
+                let kept = reader.row(&row.id)?;
+                walk.look_ahead(&*reader, &row.id);
+                if kept.is_none_or(|kept| kept.digest != row.digest) {
+                    missing += 1;
+                    self.engine.keep(&[Arc::new(row)])?;
+                }
             }
             if !done.is_multiple_of(BATCH_ROWS) {
                 continue;

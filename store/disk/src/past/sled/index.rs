@@ -39,6 +39,13 @@ impl Index {
         self.places.get(&print).copied()
     }
 
+    /// How many of a block's rows are still found there.
+    pub(super) fn live(&self, block: u64) -> usize {
+        self.blocks
+            .get(&block)
+            .map_or(0, |filled| filled.live as usize)
+    }
+
     /// A block is there. A version that is in two blocks is in the newer one.
     pub(super) fn add(&mut self, block: u64, list: &[Fingerprint]) {
         let rows = list.len() as u32;
