@@ -156,6 +156,7 @@ impl Archives {
         Ok(Temporary {
             path,
             file: Some(file),
+            unsynced: 0,
         })
     }
 
@@ -204,7 +205,12 @@ impl Archives {
 pub(crate) struct Temporary {
     path: PathBuf,
     file: Option<fs::File>,
+    unsynced: usize,
 }
+
+/// So much of an archive is synced at a time. In one piece at its end, the log's next sync would wait for
+/// all of it.
+const SYNCED_BYTES: usize = 4 * 1024 * 1024;
 
 impl Temporary {
     pub(crate) fn path(&self) -> &Path {
@@ -222,10 +228,16 @@ impl Temporary {
 
 impl std::io::Write for Temporary {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Err(std::io::Error::other("the file is closed")),
+        let Some(file) = &mut self.file else {
+            return Err(std::io::Error::other("the file is closed"));
+        };
+        let written = file.write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= SYNCED_BYTES {
+            file.sync_data()?;
+            self.unsynced = 0;
         }
+        Ok(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
