@@ -1,7 +1,7 @@
 //! Reading many rows, in about the order in which they were kept.
 //!
 //! Rows lie side by side as they were kept. To look each of them up is to find its block, and its place
-//! in it, again and again, which is most of what an archive with much history costs. So whoever wants
+//! in it, again and again, which is a fifth of what an archive with much history costs. So whoever wants
 //! many takes a row's neighbours along.
 
 use std::collections::VecDeque;
@@ -79,7 +79,7 @@ mod tests {
         let mut past = SledPast::open(dir.path()).unwrap();
         let rows = rows(1_000);
         past.keep(&rows).unwrap();
-        // Of 8 KiB of a block, each takes a quarter.
+        // A block of 8 KiB holds some twenty-five.
         assert!(walk(&past, &rows) < 50);
         // Those in between are passed over, and all come back in whatever order.
         assert!(walk(&past, rows.iter().step_by(3)) < 50);
