@@ -99,7 +99,9 @@ async fn aside<T: Send + 'static>(
     thread::Builder::new()
         .name("archive".to_owned())
         .spawn(work)?;
-    answered.await.map_err(io::Error::other)
+    answered
+        .await
+        .map_err(|_| io::Error::other("the thread that wrote it panicked; standard error says why"))
 }
 
 #[cfg(test)]
@@ -118,6 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_an_error() {
-        assert!(aside(|| panic!("on purpose")).await.is_err());
+        let error = aside(|| panic!("on purpose")).await.unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
     }
 }

@@ -139,7 +139,7 @@ fn give_way(count: usize) {
     }
 }
 
-/// A fifth of a millisecond.
+/// Less than a fifth of a millisecond.
 const ROWS_AT_ONCE: usize = 32;
 
 enum WriteError {

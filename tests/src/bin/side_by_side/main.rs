@@ -202,7 +202,7 @@
 //! `epoll`, which is woken otherwise, the rates were 0.96 to 1.07: too little for a changed library.
 //!
 //! A twentieth of kvd's time under puts is one instruction of `malloc`, which reads where the next free piece is,
-//! out of memory that was not looked at for long. Other allocators have that, too: with jemalloc 5.3 puts were 0.96,
+//! out of memory that was not looked at for long. Other allocators are no faster: with jemalloc 5.3 puts were 0.96,
 //! gets 0.98 and 1.02, with tcmalloc 2.10 1.00, 1.00 and 1.04 (10 turns, loaded before the program).
 //!
 //! What was left out, though it is faster here: the kernel's policy for batches (`chrt -b 0 kvd`), under
