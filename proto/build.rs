@@ -62,6 +62,7 @@ fn compile(files: &[&str], described_in: &str) -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .skip_debug(VEILED)
+        .codec_path("crate::codec::Codec")
         .compile_fds(descriptors)?;
     Ok(())
 }

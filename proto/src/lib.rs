@@ -11,6 +11,7 @@
 //! Absent on purpose: behaviour. Nothing here reads a clock, a disk or the network.
 
 pub mod access;
+pub mod codec;
 #[doc(hidden)]
 pub mod deadline;
 #[doc(hidden)]
