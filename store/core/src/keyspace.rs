@@ -236,6 +236,7 @@ impl Keyspace {
         });
         let gone = self.gone.iter().map(|(key, history)| (key, history, None));
         present.chain(gone).flat_map(|(key, history, current)| {
+            history.glance();
             let revisions = history.versions.iter().map(|(revision, _)| Some(*revision));
             let followers = revisions.skip(1).chain(std::iter::once(current));
             let versions = history.versions().zip(followers);
@@ -272,6 +273,15 @@ impl Keyspace {
     /// The current entry of a key.
     pub(crate) fn current(&self, key: &[u8]) -> Option<&Arc<Entry>> {
         self.present.get(key).map(|present| &present.entry)
+    }
+
+    /// The current entry of a key, and what is known of it beside that.
+    pub(crate) fn current_with_history(
+        &self,
+        key: &[u8],
+    ) -> Option<(&Arc<Entry>, Option<&History>)> {
+        let present = self.present.get(key)?;
+        Some((&present.entry, present.history.as_deref()))
     }
 
     /// The current entry of a key, and the key as it stands here.
@@ -393,7 +403,10 @@ impl Keyspace {
         range: &KeyRange,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<VersionMeta>)> + use<'a> {
         let histories = self.histories(range);
-        histories.flat_map(|(key, history)| history.versions().map(move |meta| (key, meta)))
+        histories.flat_map(|(key, history)| {
+            history.glance();
+            history.versions().map(move |meta| (key, meta))
+        })
     }
 }
 

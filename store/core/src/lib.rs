@@ -16,13 +16,13 @@
 //! 4. Equal commands give equal hashes; `from_rows(rows())` is the same state.
 //! 5. A clone is O(1), and none of its later reads sees what the original does.
 //!
-//! Where things are: [`command`] and [`operation`] say what can be asked, [`reply`] what is
-//! answered; `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older
-//! versions; [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches;
-//! `session` applies requests once; [`access`] says who may do what; [`audit`] holds the heads of
-//! the nodes' audit logs; [`fleet`] what clients say they run; [`lease`], [`lock`], [`member`], [`authority`] and [`token`] are what
-//! their names say; [`keyring`] holds epochs and the wraps of secrets; [`row`] goes to archives and
-//! back; [`hash`] sums it up.
+//! Where things are: [`command`] and [`operation`] say what can be asked, [`reply`] what is answered;
+//! `transaction` decides, `commit` writes; [`keyspace`](State) holds entries and older versions;
+//! [`range`] and [`history`] read them; [`retention`] forgets; [`recent`] serves watches; `foresight`
+//! has the processor fetch what a batch needs; `session` applies requests once; [`access`] says who may
+//! do what; [`audit`] holds the heads of the nodes' audit logs; [`fleet`] what clients say they run;
+//! [`lease`], [`lock`], [`member`], [`authority`] and [`token`] are what their names say; [`keyring`]
+//! holds epochs and the wraps of secrets; [`row`] goes to archives and back; [`hash`] sums it up.
 //!
 //! Absent: consensus, disks, networks, secrets in the clear, and anything asynchronous.
 
@@ -37,6 +37,7 @@ mod commit;
 mod compare;
 pub mod entry;
 pub mod fleet;
+mod foresight;
 pub mod hash;
 pub mod history;
 pub mod keyring;

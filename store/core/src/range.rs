@@ -11,6 +11,7 @@ use holdfast_proto::{Key, KeyRange, Revision};
 use crate::{
     Digest, State,
     entry::{Entry, Located, VersionId, VersionMeta},
+    foresight,
 };
 
 /// A key as it was.
@@ -120,8 +121,14 @@ impl State {
     /// the past in that order, too, so its neighbours lie side by side there. O(n log n), and 24 bytes
     /// of memory for each.
     pub fn older_values(&self) -> impl Iterator<Item = OlderValue> {
-        let replaced = self.keys.in_order_of_replacement().into_iter();
-        replaced.map(|(by, key, meta)| {
+        let replaced = self.keys.in_order_of_replacement();
+        (0..replaced.len()).map(move |index| {
+            if index.is_multiple_of(foresight::AT_ONCE) {
+                for (_, key, meta) in replaced[index..].iter().take(foresight::AT_ONCE) {
+                    foresight::glance(key, meta);
+                }
+            }
+            let (by, key, meta) = replaced[index];
             let change = self.recent.change(by);
             let event = change.and_then(|change| change.event(key));
             OlderValue {

@@ -98,6 +98,11 @@ impl Recent {
         Some(change)
     }
 
+    /// The changes that leave a full window when so many more come.
+    pub(crate) fn next_to_leave(&self, more: usize) -> impl Iterator<Item = &Arc<Change>> {
+        self.changes.iter().take(more)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.changes.len()
     }

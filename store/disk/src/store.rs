@@ -168,9 +168,16 @@ impl Store {
         let mut retired = Vec::new();
         let mut forgotten = Vec::new();
         let mut applied = self.0.state.write();
-        let mut batch = batch.peekable();
-        while let Some((context, bytes)) = batch.next() {
-            let reply = match Command::decode(bytes) {
+        let mut commands = Vec::with_capacity(batch.size_hint().0);
+        commands.extend(batch.map(|(context, bytes)| (context, Command::decode(bytes))));
+        applied.state.look_ahead(
+            commands
+                .iter()
+                .filter_map(|(_, command)| command.as_ref().ok()),
+        );
+        let mut batch = commands.into_iter().peekable();
+        while let Some((context, command)) = batch.next() {
+            let reply = match command {
                 Ok(command) => {
                     let outcome: Outcome = apply(&mut applied.state, context, command);
                     retired.extend(outcome.retired);

@@ -7,6 +7,7 @@ use imbl::Vector;
 
 use crate::{
     entry::VersionMeta,
+    foresight,
     hash::{RollingHash, RowBuffer, RowHash},
 };
 
@@ -38,6 +39,13 @@ impl History {
     /// Oldest first.
     pub(crate) fn versions(&self) -> impl DoubleEndedIterator<Item = &Arc<VersionMeta>> {
         self.versions.iter().map(|(_, meta)| meta)
+    }
+
+    /// Looks at the first of them at once: they are about to be read one by one.
+    pub(super) fn glance(&self) {
+        for meta in self.versions().take(foresight::AT_ONCE) {
+            foresight::glance_at_meta(meta);
+        }
     }
 
     /// The newest that is no newer than `revision`.
