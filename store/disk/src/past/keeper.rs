@@ -11,7 +11,7 @@
 mod work;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -113,8 +113,11 @@ struct Shared {
 struct Queue {
     /// While the engine is checked, or the log read again, nothing leaves the queue, and nobody waits for room.
     checking: bool,
-    /// All that is on its way, also what the thread has taken.
+    /// What is on its way, also what the thread has taken, as far as it was there when somebody last
+    /// looked for a version.
     rows: HashMap<VersionId, Arc<PastRow>>,
+    /// What came since then, in order. Mostly nobody looks before it has left.
+    since: VecDeque<Arc<PastRow>>,
     /// What the thread has not taken yet.
     to_keep: Vec<Arc<PastRow>>,
     to_forget: Vec<VersionId>,
@@ -127,6 +130,35 @@ struct Queue {
     gathered: usize,
     bytes: usize,
     ended: bool,
+}
+
+impl Queue {
+    /// The row of a version that is on its way.
+    fn find(&mut self, id: &VersionId) -> Option<Arc<PastRow>> {
+        self.catch_up();
+        self.rows.get(id).cloned()
+    }
+
+    /// A row has arrived. Rows do so in the order in which they came.
+    fn strike(&mut self, row: &Arc<PastRow>) {
+        if let Some(oldest) = self.since.front()
+            && Arc::ptr_eq(oldest, row)
+        {
+            self.since.pop_front();
+            return;
+        }
+        // A later job may hold the same version again: keep that one's copy.
+        if let Entry::Occupied(queued) = self.rows.entry(row.id.clone())
+            && Arc::ptr_eq(queued.get(), row)
+        {
+            queued.remove();
+        }
+    }
+
+    fn catch_up(&mut self) {
+        let since = self.since.drain(..);
+        self.rows.extend(since.map(|row| (row.id.clone(), row)));
+    }
 }
 
 impl Keeper {
@@ -182,8 +214,8 @@ impl Keeper {
         for row in &rows {
             queue.bytes += cost(row);
             queue.gathered += cost(row);
-            queue.rows.insert(row.id.clone(), Arc::clone(row));
         }
+        queue.since.extend(rows.iter().cloned());
         let is_much = before < GATHERED_BYTES && queue.gathered >= GATHERED_BYTES;
         queue.to_keep.extend(rows);
         self.note(queue, is_much);
@@ -201,7 +233,7 @@ impl Keeper {
     /// Reads the value of a version, which must be the one that the state knows by this digest.
     /// Blocks.
     pub(crate) fn row(&self, id: &VersionId, digest: Digest) -> Result<PastRow, PastError> {
-        let queued = self.shared.queue.lock().rows.get(id).cloned();
+        let queued = self.shared.queue.lock().find(id);
         let (found, status) = match queued {
             Some(row) => (Ok(Some(PastRow::clone(&row))), PastStatus::Ready),
             None => {
@@ -377,12 +409,7 @@ impl Shared {
         for batch in rows.chunks(BATCH_ROWS) {
             for row in batch {
                 queue.bytes = queue.bytes.saturating_sub(cost(row));
-                // A later job may hold the same version again: keep that one's copy.
-                if let Entry::Occupied(queued) = queue.rows.entry(row.id.clone())
-                    && Arc::ptr_eq(queued.get(), row)
-                {
-                    queued.remove();
-                }
+                queue.strike(row);
             }
             self.room.notify_all();
             // Whoever applies has a turn in between.

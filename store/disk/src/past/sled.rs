@@ -242,10 +242,15 @@ impl Past for SledPast {
     fn keep(&mut self, rows: &[Arc<PastRow>]) -> Result<(), PastFault> {
         let mut new = Vec::with_capacity(rows.len());
         let mut seen = HashSet::with_capacity_and_hasher(rows.len(), BuildAsItIs::default());
-        for row in rows {
-            let print = Fingerprint::of(&row.id);
-            let is_kept = self.shared.index.read().place(print).is_some()
-                && self.shared.row(&row.id)?.as_ref() == Some(&**row);
+        let prints: Vec<_> = rows.iter().map(|row| Fingerprint::of(&row.id)).collect();
+        // All at once: each place of the index is one that nobody has looked at for long.
+        let listed: Vec<_> = {
+            let index = self.shared.index.read();
+            let listed = prints.iter().map(|print| index.place(*print).is_some());
+            listed.collect()
+        };
+        for ((row, print), is_listed) in rows.iter().zip(prints).zip(listed) {
+            let is_kept = is_listed && self.shared.row(&row.id)?.as_ref() == Some(&**row);
             if !is_kept && seen.insert(print) {
                 new.push((print, Row::New(row)));
             }

@@ -1,6 +1,7 @@
 //! The thread that the past is kept on.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering, mpsc},
@@ -10,7 +11,7 @@ use std::{
 use holdfast_core::VersionId;
 
 use super::{Anew, BATCH_ROWS, Beginning, GATHERED_FOR, Heal, Job, Refill, Shared};
-use crate::past::{Past, PastFault, PastStatus, memory::MemoryPast, walk::Walk};
+use crate::past::{Past, PastFault, PastRow, PastStatus, memory::MemoryPast, walk::Walk};
 
 /// After a failure that comes soon after another, a fresh engine is tried so much later …
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -149,12 +150,9 @@ impl Work {
     fn write(&mut self) {
         self.due = None;
         let (rows, ids) = self.shared.take();
-        let dropped: BTreeSet<&VersionId> = ids.iter().collect();
-        let wanted = rows.iter().filter(|row| !dropped.contains(&row.id));
-        let wanted: Vec<_> = wanted.cloned().collect();
         let outcome = match self.failure() {
             Some(_) => Ok(()),
-            None => wanted
+            None => without(&rows, &ids)
                 .chunks(BATCH_ROWS)
                 .try_for_each(|batch| self.engine.keep(batch))
                 .and_then(|()| match &ids[..] {
@@ -348,6 +346,16 @@ impl Work {
         }
         None
     }
+}
+
+/// The rows but those of versions that are to be dropped.
+fn without<'a>(rows: &'a [Arc<PastRow>], ids: &[VersionId]) -> Cow<'a, [Arc<PastRow>]> {
+    if ids.is_empty() {
+        return rows.into();
+    }
+    let dropped: BTreeSet<&VersionId> = ids.iter().collect();
+    let wanted = rows.iter().filter(|row| !dropped.contains(&row.id));
+    wanted.cloned().collect()
 }
 
 fn percent(done: u64, expected: u64) -> u8 {

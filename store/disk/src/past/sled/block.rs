@@ -7,6 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use holdfast_core::VersionId;
+use smallvec::SmallVec;
 
 use crate::past::{PastFault, PastRow};
 
@@ -48,12 +49,11 @@ pub(super) type BuildAsItIs = BuildHasherDefault<AsItIs>;
 
 impl Fingerprint {
     pub(super) fn of(id: &VersionId) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&id.revision.get().to_be_bytes());
-        hasher.update(id.key.as_bytes());
-        let mut start = [0; 8];
-        hasher.finalize_xof().fill(&mut start);
-        Self(u64::from_be_bytes(start))
+        let revision = id.revision.get().to_be_bytes();
+        let mut bytes: SmallVec<[u8; 128]> = SmallVec::from_slice(&revision);
+        bytes.extend_from_slice(id.key.as_bytes());
+        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&bytes).as_bytes();
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 }
 
