@@ -138,7 +138,7 @@ struct RunArguments {
     /// Threads that do the work; more help only with cores to spare [default: half the cores]
     #[arg(long, value_name = "N", env = "HOLDFAST_WORKER_THREADS")]
     worker_threads: Option<std::num::NonZeroUsize>,
-    /// How much to log: error, warn, info, debug, trace, or rules like info,holdfast_raft=debug
+    /// How much to log: error, warn, info, debug, or rules like info,holdfast_raft=debug
     #[arg(
         long,
         value_name = "LEVEL",
