@@ -134,11 +134,11 @@ impl RaftLogReader<Types> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + Send,
     {
         // A restart applies a whole log: read it piece by piece.
-        let range = self.clip(range);
-        let start = (self.clone(), range, Vec::new().into_iter());
-        stream::unfold(start, |(log, mut range, mut read)| async move {
+        let (log, mut range) = (self.clone(), self.clip(range));
+        let mut read = Vec::new().into_iter();
+        stream::iter(std::iter::from_fn(move || {
             if let Some(entry) = read.next() {
-                return Some((Ok(entry), (log, range, read)));
+                return Some(Ok(entry));
             }
             if range.start >= range.end {
                 return None;
@@ -148,18 +148,17 @@ impl RaftLogReader<Types> for LogStore {
                 Ok(_) => {
                     let gap = io::Error::other(format!("the log has no entry {}", range.start));
                     range.start = range.end;
-                    return Some((Err(gap), (log, range, read)));
+                    return Some(Err(gap));
                 }
                 Err(error) => {
                     range.start = range.end;
-                    return Some((Err(error), (log, range, read)));
+                    return Some(Err(error));
                 }
             };
             range.start += entries.len() as u64;
             read = entries.into_iter();
-            let first = read.next()?;
-            Some((Ok(first), (log, range, read)))
-        })
+            read.next().map(Ok)
+        }))
     }
 
     async fn limited_get_log_entries(
