@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use holdfast_core::State;
 use holdfast_proto::log::v1::BackupHeader;
+use holdfast_raft::aside;
 use holdfast_seal::{PublicKey, Recipient, stream::Reader};
 use parking_lot::Mutex;
 use tokio::sync::MutexGuard;
@@ -128,7 +129,7 @@ impl Backups {
         };
         let readers = readers(state);
         let backups = self.clone();
-        blocking(move || {
+        let made = aside("backup", move || {
             let signer = backups.dir.signer()?;
             backups.folder.prepare()?;
             let (unpublished, file) = backups.folder.begin(header.at_ms, header.index)?;
@@ -142,8 +143,9 @@ impl Backups {
             let made = unpublished.publish()?;
             backups.look()?;
             Ok(made)
-        })
-        .await
+        });
+        made.await
+            .unwrap_or_else(|error| Err(BackupError::Thread(error.to_string())))
     }
 }
 

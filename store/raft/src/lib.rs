@@ -25,6 +25,7 @@
 //! (the server's), and reads by lease (not safe across restarts).
 
 mod archivist;
+mod aside;
 mod backup;
 mod barrier;
 mod batch;
@@ -53,6 +54,7 @@ mod status;
 mod suite;
 mod types;
 
+pub use aside::aside;
 pub use backup::restore;
 pub use clock::Clock;
 pub use errors::{

@@ -3,18 +3,16 @@
 //! Consensus treats a failed snapshot as fatal, so none is built on its request: the archivist
 //! writes an archive first, and consensus is told of it when it is safely on disk.
 
-use std::{io, sync::Arc, thread};
+use std::{io, sync::Arc};
 
 use holdfast_disk::{ArchiveFile, ArchiveJob, IncomingArchive};
 use openraft::RaftSnapshotBuilder;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
-use crate::types::{Snapshot, SnapshotMeta, Types};
-
-/// How much nicer who writes an archive is: each step is worth a fifth of its share of a processor, so
-/// this leaves a tenth.
-const NICENESS: i32 = 10;
+use crate::{
+    aside::aside,
+    types::{Snapshot, SnapshotMeta, Types},
+};
 
 /// The bytes of a snapshot.
 pub(crate) enum SnapshotData {
@@ -80,47 +78,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
 
 /// Writes an archive on a thread of its own.
 pub(crate) async fn write(job: ArchiveJob) -> Result<ArchiveFile, io::Error> {
-    aside(move || job.write()).await?.map_err(io::Error::other)
-}
-
-/// Does what nobody waits for beside what somebody waits for: where processors are short, requests come
-/// first. It gets on there, too, if slowly.
-async fn aside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, io::Error> {
-    let (answer, answered) = oneshot::channel();
-    let work = move || {
-        // Of this thread alone; one of the runtime's would keep it.
-        if let Err(error) = rustix::process::nice(NICENESS) {
-            tracing::debug!(%error, "archives are written as urgently as requests are answered");
-        }
-        drop(answer.send(work()));
-    };
-    thread::Builder::new()
-        .name("archive".to_owned())
-        .spawn(work)?;
-    answered
-        .await
-        .map_err(|_| io::Error::other("the thread that wrote it panicked; standard error says why"))
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::process::getpriority_process;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn requests_come_before_archives_and_stay_as_urgent_as_they_are() {
-        let usual = getpriority_process(None).unwrap();
-        let lowered = aside(|| getpriority_process(None).unwrap()).await.unwrap();
-        assert_eq!(lowered, (usual + NICENESS).min(19));
-        assert_eq!(getpriority_process(None).unwrap(), usual);
-    }
-
-    #[tokio::test]
-    async fn work_that_panics_is_an_error() {
-        let error = aside(|| panic!("on purpose")).await.unwrap_err();
-        assert!(error.to_string().contains("panicked"), "{error}");
-    }
+    aside("archive", move || job.write())
+        .await?
+        .map_err(io::Error::other)
 }
