@@ -421,3 +421,50 @@ impl Shared {
 fn cost(row: &PastRow) -> usize {
     row.id.key.as_bytes().len() + row.value.size() + 128
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_proto::{Key, Revision, Value};
+
+    use super::*;
+
+    fn row(revision: u64) -> Arc<PastRow> {
+        let value = Value::from("value");
+        Arc::new(PastRow {
+            id: VersionId {
+                key: Key::try_from("key").unwrap(),
+                revision: Revision::new(revision).unwrap(),
+            },
+            digest: Digest::of(&value),
+            value,
+        })
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_found_until_it_has_arrived() {
+        // The last is the first one's version again.
+        let rows = [row(1), row(2), row(1)];
+        let finds = |queue: &mut Queue, row: &Arc<PastRow>| {
+            let found = queue.find(&row.id);
+            found.is_some_and(|found| Arc::ptr_eq(&found, row))
+        };
+        // Somebody looks once so many are there, or nobody does.
+        for looks_at in 0..=rows.len() {
+            let mut queue = Queue::default();
+            for (count, row) in rows.iter().enumerate() {
+                queue.since.push_back(Arc::clone(row));
+                assert!(count + 1 != looks_at || finds(&mut queue, row));
+            }
+            queue.strike(&rows[0]);
+            if looks_at > 0 {
+                assert!(finds(&mut queue, &rows[1]) && finds(&mut queue, &rows[2]));
+            }
+            queue.strike(&rows[1]);
+            queue.strike(&rows[2]);
+            assert!(
+                queue.rows.is_empty() && queue.since.is_empty(),
+                "{looks_at}"
+            );
+        }
+    }
+}
