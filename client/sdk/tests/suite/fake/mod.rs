@@ -17,7 +17,10 @@ use std::{
 use bytes::Bytes;
 use holdfast_client::{Client, ClientOptions};
 use holdfast_proto::v1;
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Runtime,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Status,
@@ -109,6 +112,8 @@ pub(crate) struct Context {
 pub(crate) struct FakeNode {
     context: Context,
     address: SocketAddr,
+    /// Keeps the address while the node is down: nodes of other tests take whatever port is free.
+    _place: TcpSocket,
     runtime: Option<Runtime>,
 }
 
@@ -292,13 +297,17 @@ impl Context {
 
 impl FakeNode {
     fn start(id: u64, shared: &Shared) -> Self {
+        let place = TcpSocket::new_v4().unwrap();
+        place.set_reuseaddr(true).unwrap();
+        place.bind(([127, 0, 0, 1], 0).into()).unwrap();
         let mut node = Self {
             context: Context {
                 id,
                 shared: shared.clone(),
                 manner: Arc::new(Mutex::new(Manner::Well)),
             },
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: place.local_addr().unwrap(),
+            _place: place,
             runtime: None,
         };
         node.restart();
@@ -317,7 +326,7 @@ impl FakeNode {
         let (bound, ready) = std::sync::mpsc::channel();
         runtime.spawn(async move {
             let listener = TcpListener::bind(address).await.unwrap();
-            bound.send(listener.local_addr().unwrap()).unwrap();
+            bound.send(()).unwrap();
             Server::builder()
                 .add_service(v1::kv_server::KvServer::new(context.clone()))
                 .add_service(v1::watch_server::WatchServer::new(context.clone()))
@@ -331,7 +340,7 @@ impl FakeNode {
                 .await
                 .unwrap();
         });
-        self.address = ready.recv().unwrap();
+        ready.recv().unwrap();
         self.runtime = Some(runtime);
     }
 
