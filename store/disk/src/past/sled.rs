@@ -20,6 +20,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -40,6 +41,11 @@ const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// with those that were packed anew.
 const BLOCKS_AT_HAND: usize = 4;
 
+/// How long sled may take to let go of a folder.
+const LET_GO: Duration = Duration::from_secs(5);
+/// What it says of one that is held.
+const HELD: &str = "could not acquire lock";
+
 /// A sled database and the index of its blocks. One writes; readers share both.
 pub(crate) struct SledPast {
     shared: Shared,
@@ -57,14 +63,7 @@ struct Shared {
 impl SledPast {
     pub(crate) fn open(dir: &Path) -> Result<Self, PastFault> {
         drop_half_made(dir).map_err(|error| PastFault(error.to_string()))?;
-        let tree = guarded(|| {
-            sled::Config::default()
-                .path(dir)
-                .cache_capacity(CACHE_BYTES)
-                .flush_every_ms(Some(1_000))
-                .mode(sled::Mode::HighThroughput)
-                .open()
-        })?;
+        let tree = open_tree(dir)?;
         let index = read_index(&tree)?;
         let empty = index.empty();
         let past = Self {
@@ -168,6 +167,28 @@ impl SledPast {
             }
             self.shared.tree.apply_batch(batch)
         })
+    }
+}
+
+/// Opens sled, once it has let go of the folder: the thread that wrote last still holds its file for a moment
+/// after the database was dropped. Nobody else can have it, since the node's folder is locked.
+fn open_tree(dir: &Path) -> Result<sled::Db, PastFault> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        let opened = guarded(|| {
+            sled::Config::default()
+                .path(dir)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(Some(1_000))
+                .mode(sled::Mode::HighThroughput)
+                .open()
+        });
+        match opened {
+            Err(fault) if fault.0.contains(HELD) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

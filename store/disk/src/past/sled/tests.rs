@@ -92,6 +92,22 @@ fn what_was_forgotten_before_a_flush_stays_forgotten() {
 }
 
 #[test]
+fn a_folder_that_is_still_held_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledPast::open(dir.path()).unwrap());
+    let held = std::fs::File::open(dir.path().join("db")).unwrap();
+    held.lock().unwrap();
+    let (opened, opens) = std::sync::mpsc::channel();
+    let path = dir.path().to_owned();
+    let opener = std::thread::spawn(move || opened.send(SledPast::open(&path).map(drop)));
+    let early = opens.recv_timeout(std::time::Duration::from_millis(200));
+    assert!(early.is_err(), "it does not wait: {early:?}");
+    drop(held);
+    opens.recv().unwrap().unwrap();
+    opener.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_crash_between_packing_and_dropping_leaves_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let mut past = SledPast::open(dir.path()).unwrap();
