@@ -3,7 +3,7 @@
 //! * [`v1`] is the public API (`holdfast.v1`), [`peer::v1`] what nodes tell each other, [`log::v1`]
 //!   what goes to the raft log and into archives.
 //!   All three are generated from `proto/proto/`; tags are never reused. [`etcd`] is the API of
-//!   another store, for the tools that speak it.
+//!   another store, for the tools that speak it. Calls carry them with [`codec`].
 //! * The other modules are newtypes, parsed once at the edge: inside, nothing that means a key is a
 //!   bare `&str`, and nothing that means a revision is a bare `u64`.
 //! * [`limits`] is the one place where limits are set.

@@ -19,7 +19,8 @@
 //! library's type parameters, `record` the one that knows how its values are stored and sent, in
 //! our own protobuf. `log` and `machine` are its storage, `network` and `peer` its messages.
 //! `propose`, `gather`, `forward` and `barrier` are how callers get answers. `failure_detector` replaces
-//! a leader whose process has ended sooner than its silence would.
+//! a leader whose process has ended sooner than its silence would. [`aside()`] does long work so that requests
+//! come first.
 //!
 //! Absent on purpose: keys (consensus sees ciphertext only), TLS and the question who may call
 //! (the server's), and reads by lease (not safe across restarts).
