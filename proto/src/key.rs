@@ -22,7 +22,11 @@ pub struct Key(Repr);
 /// another place in memory, and the keys of a node of an ordered map lie side by side.
 #[derive(Clone)]
 enum Repr {
-    Short { length: u8, bytes: [u8; SHORT] },
+    /// Behind its length, zeros.
+    Short {
+        length: u8,
+        bytes: [u8; SHORT],
+    },
     Long(Bytes),
 }
 
@@ -81,6 +85,14 @@ impl Key {
         }
     }
 
+    /// A short one's bytes, with the zeros behind them, and its length.
+    fn short(&self) -> Option<(&[u8; SHORT], u8)> {
+        match &self.0 {
+            Repr::Short { length, bytes } => Some((bytes, *length)),
+            Repr::Long(_) => None,
+        }
+    }
+
     /// The key's bytes, to be passed on: a copy of a short one's, the same of a long one's.
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {
@@ -111,8 +123,23 @@ impl PartialOrd for Key {
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
+        let (Some((one, length)), Some((other, other_length))) = (self.short(), other.short())
+        else {
+            return self.as_bytes().cmp(other.as_bytes());
+        };
+        // Mostly the first bytes tell, as one number; and zeros come before whatever a longer key has there.
+        number(one)
+            .cmp(&number(other))
+            .then_with(|| one.cmp(other))
+            .then(length.cmp(&other_length))
     }
+}
+
+/// The first 16 bytes, which as numbers are ordered as the bytes are.
+fn number(bytes: &[u8; SHORT]) -> u128 {
+    bytes
+        .first_chunk()
+        .map_or(0, |first| u128::from_be_bytes(*first))
 }
 
 /// As its bytes, which it can be borrowed as.
@@ -342,10 +369,21 @@ mod tests {
 
     #[test]
     fn short_and_long_keys_are_ordered_as_their_bytes() {
-        let lengths = [1, 2, SHORT - 1, SHORT, SHORT + 1, limits::KEY_BYTES];
+        let lengths = [
+            1,
+            2,
+            15,
+            16,
+            17,
+            SHORT - 1,
+            SHORT,
+            SHORT + 1,
+            limits::KEY_BYTES,
+        ];
         let texts = lengths.into_iter().flat_map(|length| {
             let fill = |byte| vec![byte; length];
-            [fill(0), fill(b'k'), fill(0xff)]
+            let end = |byte| [&vec![b'k'; length - 1][..], &[byte]].concat();
+            [fill(0), fill(b'k'), fill(0xff), end(0), end(b'l')]
         });
         let texts: Vec<Vec<u8>> = texts.collect();
         for one in &texts {

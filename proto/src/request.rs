@@ -1,11 +1,11 @@
 //! Request ids: how a repeated write is known for a repeat.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use crate::v1;
 
 /// Who writes: 16 random bytes, made once by each client process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
@@ -17,6 +17,19 @@ impl SessionId {
     /// As bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+impl PartialOrd for SessionId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// As its bytes, which are looked at as one number.
+impl Ord for SessionId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
     }
 }
 
