@@ -214,7 +214,7 @@ impl Keyspace {
     pub(crate) fn restore_order(&mut self) -> bool {
         let mut whole = true;
         let mut replaced = OrdSet::new();
-        for (by, key, meta) in self.older_with_followers() {
+        for (by, key, meta) in self.older_with_followers(History::glance) {
             match by {
                 Some(by) => {
                     whole &= by > meta.revision.get();
@@ -228,30 +228,33 @@ impl Keyspace {
     }
 
     /// All older versions, and at which revision each was replaced. `None`: it is its key's newest.
-    /// Each key's are together and in order.
-    fn older_with_followers(&self) -> impl Iterator<Item = (Option<u64>, &Key, &Arc<VersionMeta>)> {
+    /// Each key's are together and in order; `look` sees its history before them.
+    fn older_with_followers(
+        &self,
+        look: impl Fn(&History),
+    ) -> impl Iterator<Item = (Option<u64>, &Key, &Arc<VersionMeta>)> {
         let present = self.present.iter().filter_map(|(key, present)| {
             let current = present.entry.meta.revision.get();
             Some((key, present.history.as_ref()?, Some(current)))
         });
         let gone = self.gone.iter().map(|(key, history)| (key, history, None));
-        present.chain(gone).flat_map(|(key, history, current)| {
-            history.glance();
-            let revisions = history.versions.iter().map(|(revision, _)| Some(*revision));
-            let followers = revisions.skip(1).chain(std::iter::once(current));
-            let versions = history.versions().zip(followers);
-            versions.map(move |(meta, by)| (by, key, meta))
-        })
+        present
+            .chain(gone)
+            .flat_map(move |(key, history, current)| {
+                look(history);
+                let revisions = history.versions.iter().map(|(revision, _)| Some(*revision));
+                let followers = revisions.skip(1).chain(std::iter::once(current));
+                let versions = history.versions().zip(followers);
+                versions.map(move |(meta, by)| (by, key, meta))
+            })
     }
 
-    /// The versions with a value that were replaced, in that order, and at which revision. Sorted anew:
-    /// to look each of `replaced` up would cost several times as much.
+    /// The versions that were replaced, in that order, and at which revision; deletions, too. No version is
+    /// looked at. Sorted anew: to look each of `replaced` up would cost several times as much.
     pub(crate) fn in_order_of_replacement(&self) -> Vec<(u64, &Key, &Arc<VersionMeta>)> {
         let mut found = Vec::with_capacity(self.replaced.len());
-        found.extend(self.older_with_followers().filter_map(|(by, key, meta)| {
-            let by = by.filter(|_| !meta.is_deletion())?;
-            Some((by, key, meta))
-        }));
+        let versions = self.older_with_followers(|_| ());
+        found.extend(versions.filter_map(|(by, key, meta)| Some((by?, key, meta))));
         found.sort_unstable_by_key(|(by, key, _)| (*by, *key));
         found
     }

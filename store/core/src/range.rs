@@ -122,23 +122,26 @@ impl State {
     /// of memory for each.
     pub fn older_values(&self) -> impl Iterator<Item = OlderValue> {
         let replaced = self.keys.in_order_of_replacement();
-        (0..replaced.len()).map(move |index| {
+        (0..replaced.len()).filter_map(move |index| {
             if index.is_multiple_of(foresight::AT_ONCE) {
                 for (_, key, meta) in replaced[index..].iter().take(foresight::AT_ONCE) {
                     foresight::glance(key, meta);
                 }
             }
             let (by, key, meta) = replaced[index];
+            if meta.is_deletion() {
+                return None;
+            }
             let change = self.recent.change(by);
             let event = change.and_then(|change| change.event(key));
-            OlderValue {
+            Some(OlderValue {
                 id: VersionId {
                     key: key.clone(),
                     revision: meta.revision,
                 },
                 digest: meta.digest,
                 entry: event.and_then(|event| event.before.clone()),
-            }
+            })
         })
     }
 
