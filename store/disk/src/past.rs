@@ -90,10 +90,18 @@ pub(crate) trait PastReader: Send + Sync {
     /// The row of a version, if it is kept. Damage is a fault.
     fn row(&self, id: &VersionId) -> Result<Option<PastRow>, PastFault>;
     /// Rows that were kept right after that of a version, which was just read: as many as cost no look at
-    /// the disk. Encoded and unchecked, but each is what [`row`](Self::row) would find now.
-    fn after(&self, _: &VersionId) -> Vec<Bytes> {
-        Vec::new()
+    /// the disk. Each is what [`row`](Self::row) would find now.
+    fn after(&self, _: &VersionId) -> Neighbours {
+        Neighbours::default()
     }
+}
+
+/// Rows that lie side by side, encoded.
+#[derive(Default)]
+pub(crate) struct Neighbours {
+    pub(crate) rows: Vec<Bytes>,
+    /// Whether they are known to be as they were written. Otherwise each is to be decoded, which checks it.
+    pub(crate) are_checked: bool,
 }
 
 /// A value of an older version.
@@ -132,6 +140,14 @@ impl PastRow {
             && encoded[..8] == id.revision.get().to_be_bytes()
             && encoded[8..10] == (key.len() as u16).to_be_bytes()
             && encoded[10..10 + key.len()] == *key
+    }
+
+    /// The digest that is written in an encoded row, whether its value has it or not.
+    pub(crate) fn digest_of(encoded: &[u8]) -> Option<Digest> {
+        let (length, rest) = encoded.get(8..)?.split_first_chunk()?;
+        let key = usize::from(u16::from_be_bytes(*length));
+        let digest = rest.get(key..)?.first_chunk()?;
+        Some(Digest::from_bytes(*digest))
     }
 
     /// Whose row these bytes say they are.

@@ -31,7 +31,7 @@ use self::{
     block::{Block, BuildAsItIs, Fingerprint, Row, decode_list, encode_list},
     index::Index,
 };
-use super::{Past, PastFault, PastReader, PastRow};
+use super::{Neighbours, Past, PastFault, PastReader, PastRow};
 
 /// Longest row that sled is given, bytes.
 const PART_BYTES: usize = 32 * 1024;
@@ -92,7 +92,7 @@ impl SledPast {
                 batch.insert(&part_key(number, part as u16), bytes);
             }
             batch.insert(&list_key(number), encode_list(&block.list));
-            added.push((number, block.list));
+            added.push((number, block.list, crc32fast::hash(&block.bytes)));
             number += 1;
         };
         for (print, row) in rows {
@@ -106,8 +106,8 @@ impl SledPast {
         }
         guarded(|| self.shared.tree.apply_batch(batch))?;
         let mut index = self.shared.index.write();
-        for (number, list) in added {
-            index.add(number, &list);
+        for (number, list, check) in added {
+            index.add(number, &list, Some(check));
         }
         Ok(())
     }
@@ -116,7 +116,8 @@ impl SledPast {
     fn pack(&self, sparse: &[u64]) -> Result<(), PastFault> {
         let mut wanted = Vec::new();
         for number in sparse {
-            for row in block::rows(self.shared.block(*number)?) {
+            let check = self.shared.index.read().check(*number);
+            for row in block::rows(self.shared.block(*number, check)?) {
                 let row = row?;
                 let id = PastRow::id_of(&row)
                     .ok_or_else(|| PastFault("a row does not check".to_owned()))?;
@@ -200,7 +201,7 @@ fn read_index(tree: &sled::Db) -> Result<Index, PastFault> {
             let (key, list) = row?;
             let number = key.get(1..).and_then(|number| number.try_into().ok());
             match number.zip(decode_list(&list)) {
-                Some((number, list)) => index.add(u64::from_be_bytes(number), &list),
+                Some((number, list)) => index.add(u64::from_be_bytes(number), &list, None),
                 // The first versions kept each row by itself: those are put back from the archive.
                 None => return Ok(false),
             }
@@ -305,8 +306,8 @@ impl Shared {
         found.map(|(_, bytes)| bytes.clone())
     }
 
-    /// The bytes of a block.
-    fn block(&self, number: u64) -> Result<Bytes, PastFault> {
+    /// The bytes of a block, which must be those that check so, if that is known.
+    fn block(&self, number: u64, check: Option<u32>) -> Result<Bytes, PastFault> {
         if let Some(bytes) = self.at_hand(number) {
             return Ok(bytes);
         }
@@ -317,6 +318,9 @@ impl Shared {
             }
             Ok(())
         })?;
+        if !bytes.is_empty() && check.is_some_and(|check| check != crc32fast::hash(&bytes)) {
+            return Err(PastFault("a block is not as it was written".to_owned()));
+        }
         let bytes = Bytes::from(bytes);
         // A larger one has one row that is worth its size, which hardly anybody reads twice.
         if (1..=PART_BYTES).contains(&bytes.len()) {
@@ -334,26 +338,30 @@ impl PastReader for Shared {
         let Some(number) = index.place(Fingerprint::of(id)) else {
             return Ok(None);
         };
-        let block = self.block(number)?;
+        let block = self.block(number, index.check(number))?;
         if block.is_empty() {
             return Err(PastFault("a block that is listed is not there".to_owned()));
         }
         block::find(block, id)
     }
 
-    fn after(&self, id: &VersionId) -> Vec<Bytes> {
+    fn after(&self, id: &VersionId) -> Neighbours {
         let index = self.index.read();
         let number = index.place(Fingerprint::of(id));
         let Some((number, block)) = number.and_then(|number| Some((number, self.at_hand(number)?)))
         else {
-            return Vec::new();
+            return Neighbours::default();
         };
         let mut rows: Vec<_> = block::rows(block).map_while(Result::ok).collect();
         // Of a block that lost rows some may be in another one by now, with another value.
         if index.live(number) != rows.len() {
-            return Vec::new();
+            return Neighbours::default();
         }
         let place = rows.iter().position(|row| PastRow::is_of(row, id));
-        rows.split_off(place.map_or(rows.len(), |place| place + 1))
+        Neighbours {
+            rows: rows.split_off(place.map_or(rows.len(), |place| place + 1)),
+            // It was checked when it was read.
+            are_checked: index.check(number).is_some(),
+        }
     }
 }

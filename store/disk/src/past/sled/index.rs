@@ -18,6 +18,8 @@ struct Filled {
     live: u32,
     /// The list on disk names rows that are not wanted any more.
     stale: bool,
+    /// Of its bytes, if they were written since the engine was opened.
+    check: Option<u32>,
 }
 
 /// Blocks that lost rows.
@@ -46,13 +48,19 @@ impl Index {
             .map_or(0, |filled| filled.live as usize)
     }
 
+    /// What the bytes of a block check to, if they were written since the engine was opened.
+    pub(super) fn check(&self, block: u64) -> Option<u32> {
+        self.blocks.get(&block).and_then(|filled| filled.check)
+    }
+
     /// A block is there. A version that is in two blocks is in the newer one.
-    pub(super) fn add(&mut self, block: u64, list: &[Fingerprint]) {
+    pub(super) fn add(&mut self, block: u64, list: &[Fingerprint], check: Option<u32>) {
         let rows = list.len() as u32;
         let filled = Filled {
             rows,
             live: rows,
             stale: false,
+            check,
         };
         self.blocks.insert(block, filled);
         for print in list {

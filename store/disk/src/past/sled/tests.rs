@@ -60,6 +60,31 @@ fn a_block_of_which_little_is_wanted_is_packed() {
 }
 
 #[test]
+fn a_block_that_is_not_as_it_was_written_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut past = SledPast::open(dir.path()).unwrap();
+    past.keep(&rows(0..10)).unwrap();
+    let (part, bytes) = past
+        .shared
+        .tree
+        .scan_prefix([PART])
+        .next()
+        .unwrap()
+        .unwrap();
+    let mut damaged = bytes.to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    past.shared.tree.insert(part, damaged).unwrap();
+    // Its last row is damaged, and none of it is taken.
+    assert!(past.shared.row(&row(0).id).is_err());
+    drop(past);
+    // Of a block that was written before a start, each row is checked by itself.
+    let past = SledPast::open(dir.path()).unwrap();
+    assert!(is_kept(&past, 0));
+    assert!(!past.shared.after(&row(0).id).are_checked);
+    assert!(past.shared.row(&row(9).id).is_err());
+}
+
+#[test]
 fn neighbours_are_read_from_a_block_that_is_at_hand_until_it_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let mut past = SledPast::open(dir.path()).unwrap();
