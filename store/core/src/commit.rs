@@ -96,7 +96,7 @@ pub(crate) fn commit(state: &mut State, stamp: &Stamp, staged: Staged, work: &mu
         let lease = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.meta.lease);
         state.leases.rebind(&key, lease(&before), lease(&now));
         if before.is_some() {
-            retention::trim(state, &key, now.is_some(), work);
+            retention::trim(state, &key, work);
         }
         events.push(ChangeEvent { key, now, before });
     }

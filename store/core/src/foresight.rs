@@ -17,12 +17,14 @@ use crate::{
 
 impl State {
     /// Looks at what applying these commands will look at: the entries and histories of the keys that
-    /// they put, and what leaves the window for watches.
+    /// they put, the sessions that they are requests of, and what leaves the window for watches.
     pub fn look_ahead<'a>(&self, commands: impl Iterator<Item = &'a Command>) {
-        let (mut count, mut keys) = (0, Vec::new());
+        let (mut count, mut keys, mut sessions) = (0, Vec::new(), Vec::new());
         for command in commands {
             count += 1;
             note_keys(command, &mut keys);
+            let request = command.request.as_ref();
+            sessions.extend(request.and_then(|request| self.sessions.all.get(&request.session)));
         }
         if keys.len() < 2 {
             // Nothing could be side by side.
@@ -36,7 +38,7 @@ impl State {
             .collect();
         let known: Vec<_> = keys
             .into_iter()
-            .filter_map(|key| self.keys.current_with_history(key.as_bytes()))
+            .filter_map(|key| self.keys.current_with_history(key))
             .collect();
         for entry in &leaving {
             black_box(Arc::as_ptr(&entry.meta));
@@ -45,8 +47,14 @@ impl State {
             black_box(Arc::as_ptr(&entry.meta));
             black_box(history.map(|history| history.bytes));
         }
+        for session in &sessions {
+            black_box(session.floor);
+        }
         for entry in leaving {
             glance_at_meta(&entry.meta);
+        }
+        for session in &sessions {
+            black_box(session.first_answer().map(Arc::as_ptr));
         }
         for (entry, history) in &known {
             black_box(entry.meta.version);
@@ -55,6 +63,9 @@ impl State {
                     .and_then(|history| history.newest())
                     .map(Arc::as_ptr),
             );
+        }
+        for session in sessions {
+            black_box(session.first_answer().map(|answer| answer.bytes));
         }
     }
 }

@@ -281,10 +281,18 @@ impl Keyspace {
     /// The current entry of a key, and what is known of it beside that.
     pub(crate) fn current_with_history(
         &self,
-        key: &[u8],
+        key: &Key,
     ) -> Option<(&Arc<Entry>, Option<&History>)> {
         let present = self.present.get(key)?;
         Some((&present.entry, present.history.as_deref()))
+    }
+
+    /// The current entry of a key, if it is there, and what is known beside that, if anything is.
+    pub(crate) fn current_and_history(&self, key: &Key) -> (Option<&Arc<Entry>>, Option<&History>) {
+        match self.current_with_history(key) {
+            Some((entry, history)) => (Some(entry), history),
+            None => (None, self.gone.get(key).map(|history| &**history)),
+        }
     }
 
     /// The current entry of a key, and the key as it stands here.

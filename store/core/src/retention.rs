@@ -18,7 +18,7 @@ use crate::{
     State,
     apply::Work,
     hash::{RollingHash, RowBuffer, RowHash},
-    keyspace::{History, Keyspace},
+    keyspace::History,
     reply::{Reason, Refusal},
 };
 
@@ -130,6 +130,9 @@ impl Policies {
     }
 
     fn longest(&self, key: &[u8]) -> Option<(&Bytes, &Policy)> {
+        if self.all.is_empty() {
+            return None;
+        }
         // Every prefix of a key sorts before it, longer ones later.
         let upto = (std::ops::Bound::Unbounded, std::ops::Bound::Included(key));
         self.all
@@ -154,34 +157,35 @@ fn touches(range: &KeyRange, prefix: &[u8]) -> bool {
     }
 }
 
-/// Forgets what the key's retention no longer keeps. `alive`: the key is current.
-pub(crate) fn trim(state: &mut State, key: &Key, alive: bool, work: &mut Work) {
+/// Forgets what the key's retention no longer keeps.
+pub(crate) fn trim(state: &mut State, key: &Key, work: &mut Work) {
     let retention = state.policies.of(key.as_bytes());
-    while let Some(history) = state.keys.history(key.as_bytes()) {
-        let now = state.clock.now;
-        if keeps_oldest(&state.keys, key, alive, history, retention, now) {
+    let now = state.clock.now;
+    while let (current, Some(history)) = state.keys.current_and_history(key) {
+        let current_at = current.map(|entry| entry.meta.at);
+        if keeps_oldest(history, current_at, retention, now) {
             return;
         }
         forget(state, key, true, work);
     }
 }
 
-/// Whether the oldest version of a key, if there is one, stays.
+/// Whether the oldest version of a key, if there is one, stays. `current_at`: when its current version was
+/// written, if it is there.
 fn keeps_oldest(
-    keys: &Keyspace,
-    key: &Key,
-    alive: bool,
     history: &History,
+    current_at: Option<Timestamp>,
     retention: Retention,
     now: Timestamp,
 ) -> bool {
-    let Some(oldest) = history.versions().next() else {
+    if history.count() == 0 {
         return true;
-    };
+    }
     if retention.bytes == 0 || (retention.versions == 0 && retention.age_ms == 0) {
         return false;
     }
     // A deletion is kept only together with what it deleted.
+    let alive = current_at.is_some();
     let least = if alive { 1 } else { 2 };
     if history.bytes > retention.bytes && history.count() > least {
         return false;
@@ -200,8 +204,8 @@ fn keeps_oldest(
     if history.count() <= versions {
         return true;
     }
-    let replaced = keys.follower(key.as_bytes(), oldest.revision);
-    replaced.is_none_or(|(_, at)| now.millis_since(at) < retention.age_ms)
+    let replaced_at = history.second_at().or(current_at);
+    replaced_at.is_none_or(|at| now.millis_since(at) < retention.age_ms)
 }
 
 /// Forgets a key's oldest version and says so to the past.
@@ -263,8 +267,7 @@ pub(crate) fn sweep(state: &mut State, work: &mut Work) {
         _ => Bytes::new(),
     };
     for key in keys {
-        let alive = state.keys.current(key.as_bytes()).is_some();
-        trim(state, &key, alive, work);
+        trim(state, &key, work);
     }
 }
 

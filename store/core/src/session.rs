@@ -55,7 +55,7 @@ pub(crate) struct Session {
 pub(crate) struct Answer {
     /// `None`: forgotten for want of room.
     pub(crate) reply: Option<Reply>,
-    bytes: u64,
+    pub(crate) bytes: u64,
     row: RowHash,
 }
 
@@ -69,30 +69,15 @@ pub(crate) enum Verdict {
 
 impl Sessions {
     pub(crate) fn check(&mut self, id: &RequestId, steady_ms: u64, limits: &Limits) -> Verdict {
-        let Some(session) = self.see(id.session, steady_ms) else {
+        let Some(session) = self.all.get(&id.session) else {
             return self.check_room(steady_ms, limits);
         };
-        if id.sequence < session.floor {
-            return Verdict::Refused(forgotten(id.sequence));
+        let verdict = session.check(id, limits);
+        let seen_ms = session.seen_ms;
+        if steady_ms >= seen_ms + SEEN_STEP_MS {
+            self.note_seen(id.session, seen_ms, steady_ms);
         }
-        if let Some(answer) = session.answer(id.sequence) {
-            return match &answer.reply {
-                Some(reply) => Verdict::Repeat(reply.clone()),
-                None => Verdict::Refused(forgotten(id.sequence)),
-            };
-        }
-        let known = session.floor.max(id.first_incomplete);
-        let open = id.sequence.saturating_sub(known);
-        if open >= limits.session_window {
-            let message =
-                format!("the session has {open} requests without an answer; wait for some of them");
-            return Verdict::Refused(
-                Refusal::new(Reason::TooMany, message)
-                    .numbers(open, limits.session_window)
-                    .limit("requests a session"),
-            );
-        }
-        Verdict::Fresh
+        verdict
     }
 
     fn check_room(&mut self, steady_ms: u64, limits: &Limits) -> Verdict {
@@ -113,16 +98,14 @@ impl Sessions {
         )
     }
 
-    /// Notes that a session was seen, roughly. `None`: there is no such session.
-    fn see(&mut self, id: SessionId, steady_ms: u64) -> Option<&Session> {
-        let before = self.all.get(&id)?.seen_ms;
-        if steady_ms >= before + SEEN_STEP_MS {
-            self.idle.remove(&(before, id));
-            self.idle.insert((steady_ms, id));
-            let session = Arc::make_mut(self.all.get_mut(&id)?);
+    /// Notes that a session was seen, roughly.
+    fn note_seen(&mut self, id: SessionId, before: u64, steady_ms: u64) {
+        self.idle.remove(&(before, id));
+        self.idle.insert((steady_ms, id));
+        if let Some(session) = self.all.get_mut(&id) {
+            let session = Arc::make_mut(session);
             session.move_to(id, session.floor, steady_ms, &mut self.totals);
         }
-        self.all.get(&id).map(|session| &**session)
     }
 
     /// Keeps the answer of a request that [`Sessions::check`] found to be fresh at the same time.
@@ -133,11 +116,15 @@ impl Sessions {
         steady_ms: u64,
         limits: &Limits,
     ) {
-        if !self.all.contains_key(&id.session) {
-            self.insert_session(id.session, id.first_incomplete, steady_ms);
-        }
-        let Some(session) = self.all.get_mut(&id.session) else {
-            return;
+        let session = match self.all.get_mut(&id.session) {
+            Some(session) => session,
+            None => {
+                self.insert_session(id.session, id.first_incomplete, steady_ms);
+                let Some(session) = self.all.get_mut(&id.session) else {
+                    return;
+                };
+                session
+            }
         };
         let (session, totals) = (Arc::make_mut(session), &mut self.totals);
         session.raise_floor(id.session, id.first_incomplete, totals);
@@ -213,6 +200,35 @@ impl Sessions {
 }
 
 impl Session {
+    fn check(&self, id: &RequestId, limits: &Limits) -> Verdict {
+        if id.sequence < self.floor {
+            return Verdict::Refused(forgotten(id.sequence));
+        }
+        if let Some(answer) = self.answer(id.sequence) {
+            return match &answer.reply {
+                Some(reply) => Verdict::Repeat(reply.clone()),
+                None => Verdict::Refused(forgotten(id.sequence)),
+            };
+        }
+        let known = self.floor.max(id.first_incomplete);
+        let open = id.sequence.saturating_sub(known);
+        if open >= limits.session_window {
+            let message =
+                format!("the session has {open} requests without an answer; wait for some of them");
+            return Verdict::Refused(
+                Refusal::new(Reason::TooMany, message)
+                    .numbers(open, limits.session_window)
+                    .limit("requests a session"),
+            );
+        }
+        Verdict::Fresh
+    }
+
+    /// The first of its answers, which is the next to be forgotten.
+    pub(crate) fn first_answer(&self) -> Option<&Arc<Answer>> {
+        self.answers.front().map(|(_, answer)| answer)
+    }
+
     fn find(&self, sequence: u64) -> Result<usize, usize> {
         self.answers.binary_search_by_key(&sequence, |(at, _)| *at)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_proto::Key;
+use holdfast_proto::{Key, Timestamp};
 use imbl::Vector;
 
 use crate::{
@@ -23,6 +23,8 @@ pub(crate) struct History {
     pub(crate) bytes: u64,
     /// Every version up to this revision is forgotten; 0: none is.
     pub(crate) forgotten: u64,
+    /// When the second of them was written, which replaced the oldest.
+    second_at: Option<Timestamp>,
 }
 
 impl History {
@@ -34,6 +36,12 @@ impl History {
     /// The newest of them.
     pub(crate) fn newest(&self) -> Option<&Arc<VersionMeta>> {
         self.versions.back().map(|(_, meta)| meta)
+    }
+
+    /// When the oldest of them was replaced; `None`: its follower is none of them. Every put asks, and none
+    /// looks at versions that nobody has looked at for long.
+    pub(crate) fn second_at(&self) -> Option<Timestamp> {
+        self.second_at
     }
 
     /// Oldest first.
@@ -68,6 +76,9 @@ impl History {
 
     pub(super) fn push(&mut self, meta: Arc<VersionMeta>) {
         self.bytes += budget_bytes(&meta);
+        if self.versions.len() == 1 {
+            self.second_at = Some(meta.at);
+        }
         self.versions.push_back((meta.revision.get(), meta));
     }
 
@@ -78,13 +89,19 @@ impl History {
         };
         self.bytes += budget_bytes(&meta);
         self.versions.insert(place, (meta.revision.get(), meta));
+        self.note_second();
         true
     }
 
     pub(super) fn pop_oldest(&mut self) -> Option<Arc<VersionMeta>> {
         let (_, oldest) = self.versions.pop_front()?;
         self.bytes -= budget_bytes(&oldest);
+        self.note_second();
         Some(oldest)
+    }
+
+    fn note_second(&mut self) {
+        self.second_at = self.versions.get(1).map(|(_, meta)| meta.at);
     }
 
     pub(super) fn set_mark(&mut self, key: &Key, forgotten: u64, hash: &mut RollingHash) {
@@ -113,4 +130,51 @@ fn mark_hash(key: &Key, forgotten: u64) -> RowHash {
         .bytes(key.as_bytes())
         .number(forgotten)
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_proto::Revision;
+
+    use super::*;
+    use crate::hash::Digest;
+
+    fn version(revision: u64) -> Arc<VersionMeta> {
+        let revision = Revision::new(revision).unwrap();
+        Arc::new(VersionMeta {
+            revision,
+            created: revision,
+            version: 1,
+            kind: None,
+            digest: Digest::NONE,
+            author: "somebody".into(),
+            note: "".into(),
+            at: Timestamp::from_millis(1_000 * revision.get()),
+            lease: None,
+            bytes: 0,
+        })
+    }
+
+    #[test]
+    fn when_the_oldest_was_replaced_is_known_however_the_versions_came_and_went() {
+        let mut history = History::default();
+        let check = |history: &History, second: Option<u64>| {
+            let second = second.map(|revision| Timestamp::from_millis(1_000 * revision));
+            assert_eq!(history.second_at(), second);
+        };
+        for (revision, second) in [(5, None), (6, Some(6)), (9, Some(6))] {
+            history.push(version(revision));
+            check(&history, second);
+        }
+        for (revision, second) in [(3, 5), (4, 4), (8, 4)] {
+            assert!(history.insert(version(revision)));
+            check(&history, Some(second));
+        }
+        for second in [Some(5), Some(6), Some(8), Some(9), None, None] {
+            assert!(history.pop_oldest().is_some());
+            check(&history, second);
+        }
+        history.push(version(10));
+        check(&history, None);
+    }
 }
