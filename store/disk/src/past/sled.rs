@@ -3,6 +3,8 @@
 //! Rows are written in blocks, because sled takes a block at the price of a row, and found by an
 //! index in memory. A block of which little is wanted any more is packed into a new one. What is
 //! forgotten is struck from a block's list at the next flush: after a crash the log says it again.
+//! A block that was written since the engine was opened is compared with what was written when it is
+//! read, and then its rows need no check of their own.
 //!
 //! What sled needs to be told, all of it learnt the hard way: values in rows of at most 32 KiB
 //! (larger ones leak space); half-made snapshots deleted before it opens; one tree; calls on
