@@ -81,7 +81,7 @@
 //! With `--ceiling`, members answer in the place of `kvd` that have tonic, TLS, as many threads and
 //! `kvd`'s joined writes (`holdfast_client::gather`), and do nothing else: they ask nobody, keep nothing
 //! and sync nothing. A server that speaks through tonic and does something, too, is no faster. What
-//! they reach (`puts gets shared fanout --ceiling --short`, on the same machine, on other days; Holdfast
+//! they reach (`puts gets shared fanout --ceiling --short`, on other days and a faster machine; Holdfast
 //! with `--rounds 8 --seconds 1`):
 //!
 //! | ratio to etcd | wanted | Holdfast | a server that does nothing |
@@ -99,7 +99,7 @@
 //!
 //! That run was on a slower machine, without AVX-512, on which both were half as fast. The version before, in two
 //! runs on the machine of the day before, had 2.83 and 2.77, 2.47 and 2.48 for puts, 0.55 and 0.45 for one client,
-//! 3.40 and 3.69, 3.50 and 3.53 for gets, 0.49 and 0.58 for the fan-out, 3.12 and 3.06, 2.98 and 3.25 for puts of
+//! 3.40 and 3.69, 3.497 and 3.53 for gets, 0.49 and 0.58 for the fan-out, 3.12 and 3.06, 2.98 and 3.25 for puts of
 //! tasks, and 5.22 and 6.04, 6.56 and 6.28 for their gets.
 //!
 //! In whole runs members write archives meanwhile, of the hundred thousands of older versions that the puts
