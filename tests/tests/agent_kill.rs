@@ -1,7 +1,7 @@
 //! The agent killed at every step of a swap: what is in use is always whole and of one revision, and the
 //! next agent goes on from there, with the hook.
 //!
-//! `cargo test -p holdfast-tests --features faults --test agent_kill`
+//! `cargo test --workspace --features holdfast-tests/faults --test agent_kill`
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 

@@ -1,7 +1,7 @@
 //! The store broken on purpose, to see that the checks notice. Each break is one that real systems
 //! have had; the suites are only worth something if they catch it.
 //!
-//! `cargo test -p holdfast-tests --features faults --test broken`
+//! `cargo test --workspace --features holdfast-tests/faults --test broken`
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 

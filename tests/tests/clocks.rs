@@ -1,6 +1,6 @@
 //! A node whose wall clock is far off: the cluster's time goes on without it, and it says so.
 //!
-//! `cargo test -p holdfast-tests --features faults --test clocks`
+//! `cargo test --workspace --features holdfast-tests/faults --test clocks`
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test says so by failing")]
 

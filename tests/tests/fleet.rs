@@ -293,7 +293,7 @@ async fn an_operator_overrides_a_setting_while_every_server_is_down() {
     number_is(&config, 1).await;
 }
 
-/// `cargo test -p holdfast-tests --features faults --test fleet`
+/// `cargo test --workspace --features holdfast-tests/faults --test fleet`
 #[cfg(feature = "faults")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_silent_for_three_minutes_is_stale_and_forgotten_after_a_month() {

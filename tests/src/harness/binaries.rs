@@ -78,13 +78,13 @@ fn build(which: &[&str]) -> anyhow::Result<PathBuf> {
         .arg(target);
     if folder.file_name().is_some_and(|name| name == "release") {
         command.arg("--release");
-    } else if !cfg!(feature = "faults") {
+    } else {
         // With a test beside them cargo chooses the features that `cargo test --workspace` chose, and the
         // libraries need not be built once more.
         command.args(["--test", "golden"]);
     }
     if cfg!(feature = "faults") {
-        command.args(["--features", "holdfast-server/faults,kvagent/faults"]);
+        command.args(["--features", "holdfast-tests/faults,kvagent/faults"]);
     }
     let output = command.output().context("running cargo")?;
     if !output.status.success() {
