@@ -76,4 +76,3 @@ mod signals;
 mod systemd;
 mod watch;
 mod witness;
-mod yielding;

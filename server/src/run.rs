@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use holdfast_raft::let_others_run;
+
 use crate::{
     dir::{DirError, NodeDir, NodeKeyFileError},
     http::{HttpError, HttpServer, NodeVitals},
@@ -11,7 +13,6 @@ use crate::{
     signals::StopSignals,
     systemd,
     telemetry::{self, LogFormat, LogLevel, TelemetryError},
-    yielding,
 };
 
 /// How to run a node.
@@ -87,7 +88,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         .enable_all()
         .thread_name("kvd")
         // Whoever else is ready may bring something to do.
-        .on_thread_park(yielding::let_others_run)
+        .on_thread_park(let_others_run)
         .build()?
         .block_on(serve(dir))
 }

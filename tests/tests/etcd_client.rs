@@ -27,9 +27,12 @@ async fn the_tests_of_the_etcd_client_crate_pass() -> anyhow::Result<()> {
         .context("nodes[0].etcd")?;
 
     let mut tests = Command::new(std::env::current_exe()?);
-    tests
-        .env("HOLDFAST_ETCD_ENDPOINT", etcd)
-        .args(["theirs::", "--ignored", "--test-threads", "1"]);
+    tests.env("HOLDFAST_ETCD_ENDPOINT", etcd).args([
+        "theirs::",
+        "--ignored",
+        "--test-threads",
+        "1",
+    ]);
     for name in LEFT_OUT {
         tests.args(["--skip", name]);
     }

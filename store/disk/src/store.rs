@@ -4,6 +4,7 @@
 //! [`Store::view`] is a clone, O(1), for whatever takes longer. What leaves memory goes to the
 //! past; what is to outlive the log goes to archives.
 
+mod audience;
 mod hashes;
 mod heal;
 mod job;
@@ -25,8 +26,8 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use tokio::sync::watch;
 
-use self::hashes::Hashes;
 pub(crate) use self::job::archive_head;
+use self::{audience::Audience, hashes::Hashes};
 pub use self::{
     heal::{Replay, ReplayedCommands},
     job::ArchiveJob,
@@ -97,7 +98,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     state: RwLock<Applied>,
-    revisions: watch::Sender<u64>,
+    audience: Audience,
     keeper: Keeper,
     archives: Archives,
     newest: RwLock<Option<ArchiveFile>>,
@@ -208,11 +209,13 @@ impl Store {
         replies
     }
 
-    /// Wakes who waits for [`Store::revisions`], if what was applied made one.
-    pub fn announce(&self) {
-        let newest = self.read(State::revision);
-        let is_new = |revision: &mut u64| std::mem::replace(revision, newest) != newest;
-        self.0.revisions.send_if_modified(is_new);
+    /// Who waits for [`Store::revisions`] is in so many groups.
+    pub const GROUPS: usize = audience::GROUPS;
+
+    /// Wakes one group of those who wait for [`Store::revisions`], if what was applied made one since it was
+    /// last told. Whether anybody was woken.
+    pub fn announce(&self, group: usize) -> bool {
+        self.0.audience.tell(group, self.read(State::revision))
     }
 
     /// The state as it is now. Later commands do not touch it.
@@ -227,7 +230,7 @@ impl Store {
 
     /// The newest revision that was announced; changes wake who waits.
     pub fn revisions(&self) -> watch::Receiver<u64> {
-        self.0.revisions.subscribe()
+        self.0.audience.join()
     }
 
     /// Log index of the newest command that was applied.
@@ -318,7 +321,7 @@ impl Store {
             };
         }
         *self.0.newest.write() = Some(file);
-        self.0.revisions.send_replace(revision);
+        self.0.audience.wake(revision);
         Ok(loaded.meta)
     }
 

@@ -20,7 +20,7 @@
 //! our own protobuf. `log` and `machine` are its storage, `network` and `peer` its messages.
 //! `propose`, `gather`, `forward` and `barrier` are how callers get answers. `failure_detector` replaces
 //! a leader whose process has ended sooner than its silence would. [`aside()`] does long work so that requests
-//! come first.
+//! come first, and [`let_others_run`] gives up the processor where that brings more than it costs.
 //!
 //! Absent on purpose: keys (consensus sees ciphertext only), TLS and the question who may call
 //! (the server's), and reads by lease (not safe across restarts).
@@ -53,6 +53,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod suite;
+mod turns;
 mod types;
 
 pub use aside::aside;
@@ -65,3 +66,4 @@ pub use options::{Dial, DialError, PeerNode, Purpose, ReplicaOptions, Timing};
 pub use propose::Applied;
 pub use replica::Replica;
 pub use status::{Leadership, PeerProgress, ReplicaRole, ReplicaStatus};
+pub use turns::let_others_run;

@@ -18,6 +18,7 @@ use crate::{
     progress::Progress,
     record::{meta_of_wire, meta_to_wire},
     snapshot::{Builder, Newest, SnapshotData},
+    turns::let_others_run,
     types::{
         ApplyResponder, EntryResponder, LogId, Payload, Response, Snapshot, SnapshotMeta,
         StoredMembership, Types,
@@ -101,13 +102,23 @@ impl Machine {
 
 /// Tells watchers of new revisions, once whatever else is ready has run: so a leader lets its followers
 /// know of a commit before it makes the events of its own watchers, and theirs are served at the same time.
+///
+/// Between two groups of watchers the first one's events are made and sent, and whoever else waits for the
+/// processor has a turn: it may be who reads them.
 pub(crate) async fn announce(store: Store, mut applied: watch::Receiver<Option<LogId>>) {
     // What was committed before a start is applied before this begins to listen.
-    store.announce();
-    while applied.changed().await.is_ok() {
+    loop {
+        for group in 0..Store::GROUPS {
+            if store.announce(group) {
+                tokio::task::yield_now().await;
+                let_others_run();
+            }
+        }
+        if applied.changed().await.is_err() {
+            return;
+        }
         tokio::task::yield_now().await;
         applied.mark_unchanged();
-        store.announce();
     }
 }
 
@@ -245,29 +256,55 @@ mod tests {
 
     use super::*;
 
+    /// Applies the first command, and so on.
+    fn put(store: &Store, index: u64) {
+        let put = Put {
+            put: PutOperation::new("key".try_into().unwrap(), "value".into()),
+            expected: None,
+        };
+        let at = Timestamp::from_millis(index);
+        let command = Command::internal("node/n1", Body::Put(put)).encode();
+        store.apply([(Context { index, term: 1, at }, command)].into_iter());
+    }
+
+    async fn told(waiting: &mut watch::Receiver<u64>, newest: u64) {
+        let told = waiting.wait_for(|revision| *revision == newest);
+        let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+        assert!(told.is_ok_and(|told| told.is_ok()), "{newest}");
+    }
+
     #[tokio::test]
-    async fn what_was_applied_before_and_what_is_applied_later_is_announced() {
+    async fn what_was_applied_before_and_what_is_applied_later_is_announced_to_all() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), StoreOptions::default()).unwrap();
-        let put = |index| {
-            let put = Put {
-                put: PutOperation::new("key".try_into().unwrap(), "value".into()),
-                expected: None,
-            };
-            let at = Timestamp::from_millis(index);
-            let command = Command::internal("node/n1", Body::Put(put)).encode();
-            store.apply([(Context { index, term: 1, at }, command)].into_iter());
-        };
-        let mut revisions = store.revisions();
+        let mut waiting = [(); 2 * Store::GROUPS].map(|()| store.revisions());
         let (progress, applied) = watch::channel(None);
-        put(1);
+        put(&store, 1);
         tokio::spawn(announce(store.clone(), applied));
         for newest in [1, 2] {
-            let announced = revisions.wait_for(|revision| *revision == newest);
-            let announced = tokio::time::timeout(Duration::from_secs(10), announced).await;
-            assert!(announced.is_ok_and(|told| told.is_ok()), "{newest}");
-            put(newest + 1);
+            for waiting in &mut waiting {
+                told(waiting, newest).await;
+            }
+            put(&store, newest + 1);
             progress.send_replace(None);
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_told_first_runs_before_the_others_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let (mut first, mut second) = (store.revisions(), store.revisions());
+        assert!(!first.same_channel(&second));
+        let (_progress, applied) = watch::channel(None);
+        put(&store, 1);
+        let others = second.clone();
+        let runs = tokio::spawn(async move {
+            told(&mut first, 1).await;
+            others.has_changed().unwrap()
+        });
+        tokio::spawn(announce(store.clone(), applied));
+        assert!(!runs.await.unwrap(), "the second knew, too");
+        told(&mut second, 1).await;
     }
 }

@@ -10,9 +10,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use holdfast_core::State;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 
-use super::{Applied, Hashes, Inner, PastFolder, Recovered, Store, StoreOptions, heal::Healer};
+use super::{
+    Applied, Audience, Hashes, Inner, PastFolder, Recovered, Store, StoreOptions, heal::Healer,
+};
 use crate::{
     archive::{ArchiveError, ArchiveFile, ArchiveReader, Archives, Item},
     error::OpenError,
@@ -103,7 +104,7 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<(Store, Recovere
     let mut hashes = Hashes::default();
     hashes.note(index, state.hash());
     let store = Store(Arc::new(Inner {
-        revisions: watch::Sender::new(state.revision()),
+        audience: Audience::new(state.revision()),
         state: RwLock::new(Applied {
             state,
             index,

@@ -199,7 +199,7 @@
 //! etcd's own benchmark are, puts had 2.62 and 2.46, gets 3.83 and 3.58 (6 rounds).
 //!
 //! A worker of kvd that has nothing to do gives others a turn before it falls asleep
-//! (`server/src/yielding.rs`), and finds what they bring without being woken. In turns with the version before,
+//! (`store/raft/src/turns.rs`), and finds what they bring without being woken. In turns with the version before,
 //! on one day, in up to five runs of 4 to 40 turns: puts with 64 clients 1.03 to 1.08, linearizable gets 1.10 to
 //! 1.20, serializable ones 0.94 to 1.15, one client's median 0.88 to 0.99, a fan-out's 0.79 to 0.93; the more, the
 //! slower the machine was. Two programs that compute on both processors made one client's median 5.8 of what it

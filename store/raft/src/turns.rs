@@ -1,4 +1,5 @@
-//! A worker that has nothing to do gives others a turn before it falls asleep.
+//! A worker that has nothing to do gives others a turn before it falls asleep; and one that tells many
+//! watchers, between two groups of them.
 //!
 //! Where programs wait for the processors, those whose turn it is bring it something to do: it finds several
 //! requests at once, none of them had to wake it, and it pushed nobody aside. Where nobody waits, that costs
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// Gives whoever waits for this processor a turn, unless that has cost this thread too much lately.
-pub(crate) fn let_others_run() {
+pub fn let_others_run() {
     thread_local! {
         static TURNS: Cell<Turns> = const { Cell::new(Turns::NONE) };
     }
